@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod identity;
+
 /// Version 1 of the interface: messages, the `JobService` server trait and its client.
 #[allow(missing_docs, clippy::all)]
 pub mod v1 {
