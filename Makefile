@@ -1,0 +1,44 @@
+# Bare `make` lists what there is. Everything uses the release profile: tests drive the binaries that are shipped.
+
+TOOLS := $(CURDIR)/target/tools
+DENY  := $(TOOLS)/bin/cargo-deny
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-vm check fmt figures deps-apt clean-local
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+build: ## the four binaries, in target/release
+	cargo build --locked --release --workspace
+
+demo: build ## the whole of it in two minutes: real commands under limits through both processes (root)
+	deploy/demo
+
+test: build ## every test that needs no virtual machine; says what was skipped and why (root)
+	deploy/test
+
+test-vm: build ## the end-to-end tests in a Debian guest with systemd and pure cgroup v2, under QEMU
+	deploy/vm/run
+
+check: figures $(DENY) ## formatting, lints, documentation, licences and dependencies, and the size of the root code
+	cargo fmt --all --check
+	cargo clippy --locked --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --workspace --no-deps
+	$(DENY) --locked check bans licenses sources
+
+figures: ## the size of the root code against its bounds
+	deploy/figures
+
+fmt: ## formats everything
+	cargo fmt --all
+
+deps-apt: ## installs the Debian packages that building, testing and test-vm need (root)
+	apt-get update
+	apt-get install -y --no-install-recommends $$(grep -hv '^#' deploy/packages $(wildcard deploy/vm/packages))
+
+clean-local: ## stops and removes the stack in ./.airlock (root)
+	deploy/local down --purge
+
+$(DENY):
+	cargo install --locked cargo-deny --version 0.20.2 --root $(TOOLS)
