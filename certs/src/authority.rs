@@ -61,6 +61,8 @@ impl Authority {
                 ));
             }
         }
+        // Certificates know no fractions of a second, and the index agrees with them.
+        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
         Ok(Authority { folder: folder.to_owned(), now, index: Index::read(folder)?, certificates, _lock: lock })
     }
 
@@ -90,16 +92,17 @@ impl Authority {
             .index
             .records
             .iter()
-            .map(|record| {
-                let later = |other: &&Record| {
-                    other.key_fingerprint == record.key_fingerprint
-                        && other.name == record.name
-                        && other.purpose.is_server() == record.purpose.is_server()
-                        && other.not_after > record.not_after
+            .enumerate()
+            .map(|(place, record)| {
+                let takes_its_place = |newer: &Record| {
+                    newer.key_fingerprint == record.key_fingerprint
+                        && newer.name == record.name
+                        && newer.purpose.is_server() == record.purpose.is_server()
+                        && self.index.state_of(newer, self.now) == State::Valid
                 };
                 Listed {
                     state: self.index.state_of(record, self.now),
-                    superseded: self.index.valid_at(self.now).any(|other| later(&other)),
+                    superseded: self.index.records.iter().skip(place + 1).any(takes_its_place),
                     by_retiring_authority: !self.is_signed_by_current(record),
                     record: record.clone(),
                 }

@@ -68,7 +68,7 @@ pub struct Listed {
     pub record: Record,
     /// Whether it still counts.
     pub state: State,
-    /// Whether a valid certificate for the same key, name and purpose ends later, so that nobody misses this one.
+    /// Whether a newer valid certificate for the same key, name and purpose exists, so that nobody misses this one.
     pub superseded: bool,
     /// Whether it hangs on an authority that is being left, and must be replaced before that one is retired.
     pub by_retiring_authority: bool,

@@ -92,7 +92,7 @@ pub fn init(options: &InitOptions) -> Result<Initialised, Error> {
     }
 
     let (key, certificate) = make_authority(&options.label, options.key, options.lifetime, Timestamp::now())?;
-    files::write(&key_file, key.serialize_pem().as_bytes(), Access::Secret, Existing::Keep)?;
+    files::write(&key_file, keys::to_pem(&key)?.as_bytes(), Access::Secret, Existing::Keep)?;
     // The certificate makes the folder an authority, so it comes after the key.
     files::write(&ca_file, certificate.to_pem().as_bytes(), Access::Public, Existing::Keep)?;
     drop(lock);

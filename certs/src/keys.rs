@@ -10,6 +10,7 @@ use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::certificate::pem_block;
 use crate::error::Error;
 use crate::files;
 use crate::names::hex_bytes;
@@ -132,6 +133,21 @@ pub(crate) fn generate(kind: KeyKind) -> Result<KeyPair, Error> {
     .map_err(Error::crypto("key"))
 }
 
+/// The private key as PKCS #8 in PEM form.
+///
+/// The library writes Ed25519 keys in the second version of PKCS #8, which openssl 3.0 and older cannot read; the first
+/// version holds the same 32 bytes without the public key.
+pub(crate) fn to_pem(key: &KeyPair) -> Result<String, Error> {
+    let der = key.serialized_der();
+    if key.algorithm() != &rcgen::PKCS_ED25519 {
+        return Ok(pem_block("PRIVATE KEY", der));
+    }
+    let seed = der.strip_prefix(&ED25519_V2_START).and_then(|rest| rest.first_chunk::<32>());
+    let seed =
+        seed.ok_or_else(|| Error::Crypto { what: "key", detail: "its encoding is not as expected".to_owned() })?;
+    Ok(pem_block("PRIVATE KEY", &[&ED25519_V1_START[..], seed].concat()))
+}
+
 /// Reads the private key in the PEM file `path`, refusing one that others may read.
 pub(crate) fn load(path: &Path) -> Result<KeyPair, Error> {
     let pem = files::read_secret(path)?;
@@ -157,8 +173,18 @@ pub(crate) fn private_block(path: &Path, fingerprint: &KeyFingerprint) -> Result
     let blocks =
         pem::parse_many(files::read_secret(path)?).map_err(|error| Error::bad_file(path, error.to_string()))?;
     let block = blocks.iter().find(|block| block.tag().ends_with("PRIVATE KEY"));
-    block.map(ToString::to_string).ok_or_else(|| Error::bad_file(path, "holds no private key in PEM form"))
+    block
+        .map(|block| pem_block(block.tag(), block.contents()))
+        .ok_or_else(|| Error::bad_file(path, "holds no private key in PEM form"))
 }
 
 /// Stands in the first lines of every encrypted private key, of the old and the new PEM form.
 const ENCRYPTED: &[u8] = b"ENCRYPTED";
+
+/// DER of a version 2 Ed25519 key up to its 32 secret bytes, which the 32 public ones follow.
+const ED25519_V2_START: [u8; 16] =
+    [0x30, 0x51, 0x02, 0x01, 0x01, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
+/// DER of a version 1 Ed25519 key up to its 32 secret bytes, with which it ends.
+const ED25519_V1_START: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];

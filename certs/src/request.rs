@@ -56,7 +56,7 @@ pub fn request(options: &RequestOptions) -> Result<Requested, Error> {
         unit: options.unit.as_ref().map(Label::to_string),
     };
     let pem = csr::make(&subject, &key)?;
-    files::write(&key_file, key.serialize_pem().as_bytes(), Access::Secret, Existing::Keep)?;
+    files::write(&key_file, keys::to_pem(&key)?.as_bytes(), Access::Secret, Existing::Keep)?;
     files::write(&request_file, pem.as_bytes(), Access::Public, Existing::Keep)?;
     Ok(Requested { key_file, request_file, key_fingerprint: KeyFingerprint::of_key(&key), replaced_request: false })
 }

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::files::{self, Access};
 use crate::index::Listed;
 use crate::init::{default_label, make_authority};
-use crate::keys::KeyKind;
+use crate::keys::{self, KeyKind};
 use crate::names::Label;
 use crate::terms::{Existing, Lifetime};
 
@@ -31,7 +31,7 @@ impl Authority {
         let (key, certificate) = make_authority(&label, key, lifetime, self.now)?;
         let digits: String = certificate.key_fingerprint.to_string().split(':').take(8).collect();
         let key_file = self.folder.join(format!("ca-{digits}.key"));
-        files::write(&key_file, key.serialize_pem().as_bytes(), Access::Secret, Existing::Keep)?;
+        files::write(&key_file, keys::to_pem(&key)?.as_bytes(), Access::Secret, Existing::Keep)?;
         // Replacing ca.crt is the one step that makes the change; a key that no certificate names is harmless.
         self.certificates.insert(0, certificate);
         self.write_certificates()?;

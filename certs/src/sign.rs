@@ -163,11 +163,11 @@ impl Authority {
         let mut pem = certificate.to_pem();
         let mut access = Access::Public;
         if output.single_file {
-            pem.push_str(&key.serialize_pem());
+            pem.push_str(&keys::to_pem(&key)?);
             pem.push_str(&self.certificates_pem());
             access = Access::Secret;
         } else {
-            files::write(&key_file, key.serialize_pem().as_bytes(), Access::Secret, output.existing)?;
+            files::write(&key_file, keys::to_pem(&key)?.as_bytes(), Access::Secret, output.existing)?;
         }
         self.hand_out(record, certificate_file, Some(key_file), output, pem.as_bytes(), access)
     }

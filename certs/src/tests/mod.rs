@@ -1,1 +1,103 @@
+//! What people and other programs see of the certificates made here. The judge is openssl wherever there is one.
 
+mod authority;
+mod foreign;
+mod lifetimes;
+mod permissions;
+mod rollover;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output as Ran};
+
+use crate::{Authority, Grant, InitOptions, Initialised, Name, Output, init};
+
+/// A folder with an authority in `ca/`, a server and an admin in `out/`.
+struct Fixture {
+    root: tempfile::TempDir,
+    made: Initialised,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let made = init(&options(root.path())).expect("a new authority");
+        Fixture { root, made }
+    }
+
+    fn path(&self, relative: &str) -> PathBuf {
+        self.root.path().join(relative)
+    }
+
+    fn open(&self) -> Authority {
+        Authority::open(&self.path("ca")).expect("the authority opens")
+    }
+
+    fn out(&self) -> Output {
+        Output::new(self.path("out"))
+    }
+
+    /// `openssl verify` of a file below the folder against `ca.crt`, with revocation lists and strict rules.
+    fn verify(&self, relative: &str, purpose: &str) -> Ran {
+        let file = self.path(relative);
+        let (ca, crl) = (self.path("ca/ca.crt"), self.path("ca/crl.pem"));
+        openssl(&[
+            "verify",
+            "-x509_strict",
+            "-crl_check",
+            "-purpose",
+            purpose,
+            "-CAfile",
+            text(&ca),
+            "-CRLfile",
+            text(&crl),
+            text(&file),
+        ])
+    }
+
+    fn describe(&self, relative: &str) -> String {
+        shown(openssl(&["x509", "-noout", "-text", "-nameopt", "RFC2253", "-in", text(&self.path(relative))]))
+    }
+}
+
+fn options(root: &Path) -> InitOptions {
+    InitOptions {
+        output: root.join("out"),
+        server: Some("localhost,build1.example.org,127.0.0.1,::1".parse().expect("server names")),
+        admin: Some(name("admin")),
+        ..InitOptions::new(root.join("ca"))
+    }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn grant_with_unit(unit: &str) -> Grant {
+    Grant { unit: Some(unit.parse().expect("a unit")), ..Grant::default() }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary folders have plain names")
+}
+
+/// Whether openssl is here; a test that needs it says so by name when it is not.
+fn has_openssl(test: &str) -> bool {
+    let found = Command::new("openssl").arg("version").output().is_ok_and(|ran| ran.status.success());
+    if !found {
+        eprintln!("SKIPPED {test}: openssl is not installed");
+    }
+    found
+}
+
+fn openssl(arguments: &[&str]) -> Ran {
+    Command::new("openssl").args(arguments).output().expect("openssl runs")
+}
+
+fn openssl_must(arguments: &[&str]) {
+    let ran = openssl(arguments);
+    assert!(ran.status.success(), "openssl {arguments:?}: {}", shown(ran));
+}
+
+fn shown(ran: Ran) -> String {
+    format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr))
+}
