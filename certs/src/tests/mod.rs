@@ -5,6 +5,7 @@ mod foreign;
 mod lifetimes;
 mod permissions;
 mod rollover;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output as Ran};
