@@ -7,6 +7,7 @@ mod permissions;
 mod rollover;
 mod tls;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output as Ran};
 
@@ -81,11 +82,18 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("temporary folders have plain names")
 }
 
-/// Whether openssl is here; a test that needs it says so by name when it is not.
-fn has_openssl(test: &str) -> bool {
+/// Whether openssl is here; a test that needs it says so by name when it is not, on standard error and in the file that
+/// `AIRLOCK_SKIPPED` names.
+fn has_openssl() -> bool {
     let found = Command::new("openssl").arg("version").output().is_ok_and(|ran| ran.status.success());
     if !found {
-        eprintln!("SKIPPED {test}: openssl is not installed");
+        let line = format!("{}: openssl is not installed\n", std::thread::current().name().unwrap_or("a test"));
+        eprint!("skipped: {line}");
+        if let Some(file) = std::env::var_os("AIRLOCK_SKIPPED") {
+            let file = std::fs::OpenOptions::new().append(true).create(true).open(file);
+            file.and_then(|mut file| file.write_all(line.as_bytes()))
+                .expect("the list of skipped tests can be written");
+        }
     }
     found
 }
