@@ -1,1 +1,19 @@
-//! End-to-end tests over the real binaries; each function's name says what holds.
+//! End-to-end tests over the real binaries: each function's name says what holds, each asserts what the world shows.
+//!
+//! README.md in the folder above says how they are run.
+
+mod certs_cli;
+mod demo;
+mod errors;
+mod exit_status;
+mod identity;
+mod input;
+mod interruptions;
+mod isolation;
+mod limits;
+mod lists;
+mod local_stack;
+mod logs;
+mod restart;
+mod run_output;
+mod stop;

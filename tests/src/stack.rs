@@ -276,6 +276,11 @@ pub(crate) fn deploy_local() -> Tool {
     Tool::new(script()).env("AIRLOCK_UP_SECONDS", seconds).env("AIRLOCK_BIN", binaries()).limit_seconds(120)
 }
 
+/// `deploy/demo` with the binaries under test.
+pub fn demo() -> Tool {
+    Tool::new(script().with_file_name("demo")).env("AIRLOCK_BIN", binaries()).limit_seconds(300)
+}
+
 fn script() -> PathBuf {
     std::env::var_os("AIRLOCK_DEPLOY_LOCAL").map_or_else(|| tree().join("deploy/local"), PathBuf::from)
 }
