@@ -1,0 +1,31 @@
+//! Output logs: everything a job writes, kept in files, read by any number of followers.
+//!
+//! A log is a directory of append-only segment files (`record.rs` and `segment.rs` have the format). One [`LogWriter`] adds to
+//! it, exactly once by (stream, offset in the stream); [`LogReader`]s read the files, never the writer, so that a slow one slows
+//! nobody and a thousand cost a read buffer each while they read and nothing while they wait.
+//!
+//! What is appended survives the death of this process at once: it stands in the page cache. [`FinishedLog::sync`] makes a
+//! closed log survive a power cut; after one, an open log may end early, which its readers are told.
+
+mod error;
+mod file;
+mod finished;
+mod limit;
+mod logs;
+mod reader;
+mod record;
+mod seek;
+mod segment;
+mod state;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use error::OutputError;
+pub use finished::FinishedLog;
+pub use limit::{OutputLimit, WhenFull};
+pub use logs::OutputLogs;
+pub use reader::{Chunk, Event, Gap, LogEnd, LogReader, ReadOptions, Start};
+pub use record::{GapReason, HEADER_LEN, PAYLOAD_MAX, ParseError, RecordHeader, parse_record};
+pub use state::Totals;
+pub use writer::{Appended, FinishError, LogWriter};

@@ -1,0 +1,110 @@
+//! Recording a new job.
+
+use ipc_protocol::{InputDigest, JobId};
+use rusqlite::{Connection, OptionalExtension, named_params};
+
+use super::{
+    Store,
+    error::{CreateError, StoreError},
+    find::{by_id, expect},
+    model::Job,
+    row,
+    state::JobState,
+};
+use crate::output::OutputLimit;
+
+/// A job to be. See [`Job`] for the fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field is the one of `Job` with its name")]
+pub struct NewJob {
+    pub id: JobId,
+    pub owner: String,
+    pub name: Option<String>,
+    pub request_id: String,
+    pub fingerprint: [u8; 32],
+    pub serial: String,
+    pub peer: String,
+    pub profile: String,
+    pub argv: Vec<Vec<u8>>,
+    pub env_names: Vec<String>,
+    pub cwd: Option<String>,
+    pub merge: bool,
+    pub input: Option<InputDigest>,
+    pub output_limit: OutputLimit,
+    pub created_ns: u64,
+}
+
+/// What [`Store::create`] found or made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// The job.
+    pub job: Job,
+    /// It was there before: the owner used the request id, with the same parameters.
+    pub existed: bool,
+}
+
+impl Store {
+    /// Records a job in state `queued`, unless the owner's request id has made one already. When it answers, the record is on
+    /// disk.
+    ///
+    /// # Errors
+    /// `RequestIdReused` when the known request had another fingerprint, `NameTaken`, or a failing database.
+    pub async fn create(&self, job: NewJob) -> Result<Created, CreateError> {
+        self.write(move |connection| create(connection, &job)).await
+    }
+}
+
+fn create(connection: &Connection, new: &NewJob) -> Result<Created, CreateError> {
+    if let Some(known) = find(connection, "request_id = ?2", &new.owner, &new.request_id)? {
+        let job = by_id(connection, known)?.ok_or_else(|| StoreError::Failed(format!("record of {known} is gone")))?;
+        if job.fingerprint != new.fingerprint {
+            return Err(CreateError::RequestIdReused { request_id: new.request_id.clone(), job: known });
+        }
+        return Ok(Created { job, existed: true });
+    }
+    if let Some(name) = &new.name
+        && let Some(job) = find(connection, "name = ?2 AND live = 1", &new.owner, name)?
+    {
+        return Err(CreateError::NameTaken { name: name.clone(), job });
+    }
+    insert(connection, new)?;
+    let job = expect(connection, new.id)?;
+    Ok(Created { job, existed: false })
+}
+
+fn find(connection: &Connection, condition: &str, owner: &str, value: &str) -> Result<Option<JobId>, StoreError> {
+    let sql = format!("SELECT id FROM jobs WHERE owner = ?1 AND {condition}");
+    let id: Option<String> = connection.prepare_cached(&sql)?.query_row([owner, value], |row| row.get(0)).optional()?;
+    id.map(|id| id.parse().map_err(|_| StoreError::Failed(format!("'{id}' is recorded as a job id")))).transpose()
+}
+
+fn insert(connection: &Connection, new: &NewJob) -> Result<(), StoreError> {
+    let words: Vec<_> = new.argv.iter().map(|word| String::from_utf8_lossy(word)).collect();
+    let env_names = serde_json::to_string(&new.env_names).map_err(|e| StoreError::Failed(e.to_string()))?;
+    let sql = "INSERT INTO jobs (id, owner, name, request_id, fingerprint, serial, peer, profile, argv, command, env_names, cwd, \
+               merge, input_bytes, input_sha256, output_limit, when_full, created_ns, state, live) VALUES (:id, :owner, :name, \
+               :request_id, :fingerprint, :serial, :peer, :profile, :argv, :command, :env_names, :cwd, :merge, :input_bytes, \
+               :input_sha256, :output_limit, :when_full, :created_ns, :state, 1)";
+    connection.prepare_cached(sql)?.execute(named_params! {
+        ":id": new.id.to_string(),
+        ":owner": new.owner,
+        ":name": new.name,
+        ":request_id": new.request_id,
+        ":fingerprint": new.fingerprint,
+        ":serial": new.serial,
+        ":peer": new.peer,
+        ":profile": new.profile,
+        ":argv": row::join_words(&new.argv),
+        ":command": words.join(" "),
+        ":env_names": env_names,
+        ":cwd": new.cwd,
+        ":merge": new.merge,
+        ":input_bytes": row::stored_option(new.input.map(|input| input.bytes))?,
+        ":input_sha256": new.input.map(|input| input.sha256),
+        ":output_limit": row::stored(new.output_limit.bytes())?,
+        ":when_full": row::when_full_name(new.output_limit.when_full()),
+        ":created_ns": row::stored(new.created_ns)?,
+        ":state": JobState::Queued.name(),
+    })?;
+    Ok(())
+}

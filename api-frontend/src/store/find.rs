@@ -1,0 +1,107 @@
+//! Finding one job.
+
+use ipc_protocol::JobId;
+use rusqlite::{Connection, OptionalExtension, Params};
+
+use super::{
+    Store,
+    error::{ResolveError, StoreError},
+    model::{Job, Scope},
+    row::{self, COLUMNS},
+};
+
+/// The shortest beginning of an id that is taken for one.
+const PREFIX_MIN: usize = 4;
+/// Most candidates that an ambiguous reference names.
+const CANDIDATES: usize = 10;
+
+impl Store {
+    /// The job, if it exists for the caller.
+    pub async fn get(&self, id: JobId, scope: &Scope) -> Result<Option<Job>, StoreError> {
+        let scope = scope.clone();
+        self.read(move |connection| Ok(by_id(connection, id)?.filter(|job| scope.covers(&job.owner)))).await
+    }
+
+    /// The job that a reference means: an id; the beginning of one, at least 4 characters; `last`, the caller's newest; or a
+    /// name, which is the live job of that name (the caller's own first), else the newest.
+    ///
+    /// # Errors
+    /// `NotFound`, `Ambiguous`; a failing database.
+    pub async fn resolve(&self, reference: &str, caller: &str, scope: &Scope) -> Result<Job, ResolveError> {
+        let (reference, caller, scope) = (reference.to_owned(), caller.to_owned(), scope.clone());
+        self.read(move |connection| resolve(connection, reference, &caller, &scope)).await
+    }
+
+    /// Whether there is a record, for each id in order. For finding output that belongs to nothing.
+    pub async fn exist(&self, ids: Vec<JobId>) -> Result<Vec<bool>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1")?;
+            ids.iter().map(|id| Ok(statement.exists([id.to_string()])?)).collect()
+        })
+        .await
+    }
+}
+
+/// The job with an id.
+pub(super) fn by_id(connection: &Connection, id: JobId) -> Result<Option<Job>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM jobs WHERE id = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row([id.to_string()], row::job).optional()?)
+}
+
+/// The job with an id that was just seen or written.
+pub(super) fn expect(connection: &Connection, id: JobId) -> Result<Job, StoreError> {
+    by_id(connection, id)?.ok_or_else(|| StoreError::Failed(format!("the record of {id} is gone")))
+}
+
+fn resolve(connection: &Connection, reference: String, caller: &str, scope: &Scope) -> Result<Job, ResolveError> {
+    let found = if reference == "last" {
+        some(connection, "owner = ?1 ORDER BY created_ns DESC, id DESC LIMIT 1", [caller])?
+    } else if let Ok(id) = reference.parse::<JobId>() {
+        by_id(connection, id)?.into_iter().filter(|job| scope.covers(&job.owner)).collect()
+    } else if is_prefix(&reference) {
+        // '~' sorts after everything that an id holds.
+        let condition = "id >= ?1 AND id < ?1 || '~' AND (?2 IS NULL OR owner = ?2) ORDER BY id LIMIT ?3";
+        some(connection, condition, (&reference, scope.owner(), CANDIDATES as i64))?
+    } else {
+        by_name(connection, &reference, caller, scope)?
+    };
+    let mut found = found.into_iter();
+    match (found.next(), found.next()) {
+        (None, _) => Err(ResolveError::NotFound(reference)),
+        (Some(job), None) => Ok(job),
+        (Some(first), Some(second)) => {
+            let candidates = [first, second].into_iter().chain(found).map(|job| job.id).collect();
+            Err(ResolveError::Ambiguous { reference, candidates })
+        }
+    }
+}
+
+/// The live jobs of that name that exist for the caller (one, if it is the caller's own), else the newest.
+fn by_name(connection: &Connection, name: &str, caller: &str, scope: &Scope) -> Result<Vec<Job>, StoreError> {
+    let own = some(connection, "owner = ?1 AND name = ?2 AND live = 1", [caller, name])?;
+    if !own.is_empty() && scope.covers(caller) {
+        return Ok(own);
+    }
+    let condition = "name = ?1 AND live = 1 AND (?2 IS NULL OR owner = ?2) ORDER BY created_ns DESC LIMIT ?3";
+    let live = some(connection, condition, (name, scope.owner(), CANDIDATES as i64))?;
+    if !live.is_empty() {
+        return Ok(live);
+    }
+    let condition = "name = ?1 AND (?2 IS NULL OR owner = ?2) ORDER BY created_ns DESC, id DESC LIMIT 1";
+    some(connection, condition, (name, scope.owner()))
+}
+
+fn some(connection: &Connection, condition: &str, values: impl Params) -> Result<Vec<Job>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM jobs WHERE {condition}"))?;
+    let jobs = statement.query_map(values, row::job)?.collect::<rusqlite::Result<_>>()?;
+    Ok(jobs)
+}
+
+/// Whether the text can be the beginning of an id.
+fn is_prefix(text: &str) -> bool {
+    let fits = |(i, c): (usize, char)| match i {
+        8 | 13 | 18 | 23 => c == '-',
+        _ => matches!(c, '0'..='9' | 'a'..='f'),
+    };
+    (PREFIX_MIN..36).contains(&text.len()) && text.chars().enumerate().all(fits)
+}
