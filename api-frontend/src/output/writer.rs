@@ -12,7 +12,7 @@ use ipc_protocol::Stream;
 use super::{
     error::OutputError,
     finished::FinishedLog,
-    limit::{OutputLimit, SEGMENT_MAX, WhenFull},
+    limit::{OutputLimit, WhenFull},
     record::{GapReason, HEADER_LEN, Kind, PAYLOAD_MAX, ROOM_MIN, RecordHeader, left_in_block, next_record_at},
     segment::{SEGMENT_HEADER_LEN, Scan, Segment},
     state::{LogState, Totals},
