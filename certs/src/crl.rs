@@ -25,7 +25,8 @@ use crate::terms::{Existing, Reason};
 /// Which certificates to take back.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RevokeTarget {
-    /// All valid ones of a name (or file stem), or the one whose serial number begins so (4 digits or more).
+    /// All valid ones of a name; without any, those of a file stem; else the one whose serial number begins so (4 digits
+    /// or more).
     NameOrSerial(String),
     /// The first one in a PEM file, also when the authority's index does not know it.
     File(PathBuf),
@@ -119,19 +120,23 @@ impl Authority {
         Ok(())
     }
 
-    /// Every record that `wanted` names: by name, by file stem, or by the beginning of a serial number; oldest first.
+    /// Every record that `wanted` names, oldest first: by name, else by file stem, else by the beginning of a serial number.
     pub(crate) fn find(&self, wanted: &str) -> Result<Vec<&Record>, Error> {
-        let named = |record: &&Record| record.name == wanted || record.stem.as_str() == wanted;
-        let by_name: Vec<&Record> = self.index.records.iter().filter(named).collect();
+        let records = &self.index.records;
+        let by_name: Vec<&Record> = records.iter().filter(|record| record.name == wanted).collect();
         if !by_name.is_empty() {
             return Ok(by_name);
+        }
+        let by_stem: Vec<&Record> = records.iter().filter(|record| record.stem.as_str() == wanted).collect();
+        if !by_stem.is_empty() {
+            return Ok(by_stem);
         }
         let digits: String = wanted.chars().filter(|c| *c != ':').collect::<String>().to_ascii_lowercase();
         if digits.len() < 4 {
             return Ok(Vec::new());
         }
         let by_serial: Vec<&Record> =
-            self.index.records.iter().filter(|record| record.serial.to_string().starts_with(&digits)).collect();
+            records.iter().filter(|record| record.serial.to_string().starts_with(&digits)).collect();
         if by_serial.len() > 1 {
             return Err(Error::Ambiguous { wanted: wanted.to_owned(), count: by_serial.len() });
         }

@@ -18,6 +18,35 @@
 //! An authority made by openssl works as well: a folder with its `ca.crt` and `ca.key` is enough. Every file appears
 //! complete or not at all; private keys are created with mode 0600, and nothing that exists is overwritten unless the
 //! caller says so. All functions block on the disk; generating an RSA key takes seconds.
+//!
+//! ```
+//! use airlock_certs::{Authority, Grant, InitOptions, KeyKind, Output, Reason, RequestOptions, RevokeTarget};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let (ca, bobs_folder) = (folder.path().join("ca"), folder.path().join("bob"));
+//! airlock_certs::init(&InitOptions { server: Some("build1.example.org".parse()?), ..InitOptions::new(&ca) })?;
+//!
+//! // Where bob works:
+//! let asked = airlock_certs::request(&RequestOptions {
+//!     name: "bob".parse()?,
+//!     folder: bobs_folder,
+//!     key: KeyKind::P256,
+//!     organization: None,
+//!     unit: None,
+//! })?;
+//!
+//! // Where the authority is, with the request that bob has sent:
+//! let mut authority = Authority::open(&ca)?;
+//! let grant = Grant { unit: Some("build".parse()?), ..Grant::default() };
+//! let issued = authority.sign(&asked.request_file, &grant, &Output::beside(&asked.request_file))?;
+//! assert_eq!(issued.record.key_fingerprint, asked.key_fingerprint);
+//!
+//! // When bob leaves:
+//! authority.revoke(&RevokeTarget::NameOrSerial("bob".to_owned()), Reason::AffiliationChanged)?;
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 

@@ -80,7 +80,9 @@ pub enum CaCopy {
     Written,
     /// It was there, and is the same.
     Same,
-    /// Another one is there and was left alone; the holder should compare it with the authority's.
+    /// It was there from before a change of authority, and now holds the new authority too.
+    Extended,
+    /// One with other certificates is there and was left alone; its holder should compare it with the authority's.
     Different,
 }
 
@@ -295,10 +297,18 @@ impl Authority {
     pub(crate) fn copy_certificates_to(&self, folder: &Path) -> Result<CaCopy, Error> {
         let copy = folder.join(CA_CERTIFICATE);
         let own = files::read(&self.certificate_file())?;
-        match files::read_if_present(&copy)? {
-            Some(there) if there == own => Ok(CaCopy::Same),
-            Some(_) => Ok(CaCopy::Different),
-            None => files::write(&copy, &own, Access::Public, Existing::Keep).map(|()| CaCopy::Written),
+        let Some(there) = files::read_if_present(&copy)? else {
+            return files::write(&copy, &own, Access::Public, Existing::Keep).map(|()| CaCopy::Written);
+        };
+        if there == own {
+            return Ok(CaCopy::Same);
+        }
+        let ours = |other: &Certificate| self.certificates.iter().any(|certificate| certificate.der == other.der);
+        match Certificate::read_all(&copy, &there) {
+            Ok(certificates) if certificates.iter().all(ours) => {
+                files::write(&copy, &own, Access::Public, Existing::Replace).map(|()| CaCopy::Extended)
+            }
+            _ => Ok(CaCopy::Different),
         }
     }
 

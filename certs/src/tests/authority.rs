@@ -233,3 +233,17 @@ fn a_server_is_renewed_by_the_name_of_its_files_with_all_its_names() {
     let span = renewed.not_after.duration_since(renewed.issued_at).as_secs();
     assert_eq!(span, i64::try_from(crate::Lifetime::SERVER.as_duration().as_secs()).expect("a year"));
 }
+
+#[test]
+fn a_name_means_its_holder_even_where_a_file_of_another_is_called_so() {
+    let fixture = Fixture::new();
+    let mut authority = fixture.open();
+    let grant = Grant { name: Some(name("bob")), ..Grant::default() };
+    authority.issue(&name("alice"), KeyKind::P256, &grant, &fixture.out()).expect("bob's, in alice.crt");
+    let elsewhere = Output::new(fixture.path("elsewhere"));
+    authority.issue(&name("alice"), KeyKind::P256, &Grant::default(), &elsewhere).expect("alice's own");
+    let revoked =
+        authority.revoke(&RevokeTarget::NameOrSerial("alice".to_owned()), Reason::Unspecified).expect("revoked");
+    let names: Vec<&str> = revoked.now.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["alice"]);
+}

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::{Error, Existing, KeyKind, Lifetime, Reason, RevokeTarget};
+use crate::{CaCopy, Error, Existing, KeyKind, Lifetime, Reason, RevokeTarget};
 
 #[test]
 fn during_a_change_both_authorities_count_and_the_new_one_signs() {
@@ -21,7 +21,8 @@ fn during_a_change_both_authorities_count_and_the_new_one_signs() {
 
     let mut authority = fixture.open();
     assert!(authority.is_changing());
-    authority.issue(&name("carol"), KeyKind::P256, &Grant::default(), &fixture.out()).expect("issued");
+    let carol = authority.issue(&name("carol"), KeyKind::P256, &Grant::default(), &fixture.out()).expect("issued");
+    assert_eq!(carol.ca_copy, CaCopy::Extended);
     for file in ["out/bob.crt", "out/carol.crt"] {
         let verified = fixture.verify(file, "sslclient");
         assert!(verified.status.success(), "{file}: {}", shown(verified));
