@@ -162,6 +162,20 @@ impl Client {
         required(self.answer(self.service.clone().stop_job(request)).await?.job)
     }
 
+    /// As [`Client::stop`], and asks again after lost connections as long as each comes back within `window`.
+    ///
+    /// # Errors
+    /// As [`Client::stop`]; [`Error::GaveUp`] when the connection stays away.
+    pub async fn stop_surely(&self, job: &str, signal: i32, grace: Option<Duration>, window: Duration) -> Result<api::Job, Error> {
+        let mut patience = crate::follow::Patience::new(window);
+        loop {
+            match self.stop(job, signal, grace).await {
+                Err(error) if error.is_passing() => patience.pause(error).await?,
+                result => return result,
+            }
+        }
+    }
+
     /// Sends one signal (1 to 64) to a job's process group.
     ///
     /// # Errors
@@ -247,11 +261,12 @@ impl Client {
     /// The true reason behind a status: the server's words, or what happened to the connection.
     pub(crate) async fn explain(&self, status: &Status) -> Error {
         // tonic gives a source to what it made itself, and none to what came from the server.
-        let Some(source) = status.source() else {
+        let local = status.source().map(|source| (TlsRefusal::among_causes(source), deepest_cause(source)));
+        let Some((alert, cause)) = local else {
             self.dialer.note_answer();
             return Error::Answer(Box::new(Answer::from_status(status)));
         };
-        if let Some(refusal) = TlsRefusal::among_causes(source) {
+        if let Some(refusal) = alert {
             return self.refused(refusal);
         }
         if let Some(failure) = self.dialer.take_failure() {
@@ -265,7 +280,7 @@ impl Client {
         {
             return self.refused(refusal);
         }
-        Error::Lost(deepest_cause(source))
+        Error::Lost(cause)
     }
 
     fn refused(&self, refusal: TlsRefusal) -> Error {

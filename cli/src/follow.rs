@@ -1,6 +1,6 @@
 //! A job's output, byte by byte, across lost connections.
 
-use crate::{api, client::Client, error::Error};
+use crate::{api, client::Client, end::is_live, error::Error};
 use bytes::Buf;
 use prost_types::Timestamp;
 use std::{collections::VecDeque, time::Duration};
@@ -189,9 +189,12 @@ impl Follower {
 
     fn digest(&mut self, message: api::StreamOutputResponse) -> Result<(), Error> {
         use api::stream_output_response::Event;
-        self.patience.renew();
         if std::mem::replace(&mut self.lost, false) {
             self.ready.push_back(FollowEvent::Resumed);
+        }
+        // A server that begins and then always breaks off has not come back.
+        if !matches!(message.event, Some(Event::Begin(_))) {
+            self.patience.renew();
         }
         match message.event {
             // A newer server may send events that this client does not know.
@@ -250,6 +253,9 @@ impl Follower {
 
     fn end(&mut self, end: api::End) -> Result<(), Error> {
         let job = Box::new(end.job.ok_or(Error::Protocol("the end of the output names no job"))?);
+        if self.query.follow && self.query.until.is_none() && is_live(&job) {
+            return self.note_loss(Error::Lost("the server ended the stream before the job's end".into()));
+        }
         let next = self.next.unwrap_or(end.offset);
         if self.query.stream.is_none() && self.query.until.is_none() && end.offset > next {
             self.ready.push_back(unexplained_gap(next, end.offset));

@@ -1,0 +1,70 @@
+//! `airlock delete`
+
+use crate::{
+    args::DeleteArgs,
+    commands::list::{all_pages, states},
+    failure::{DONE, Ending, Failure},
+    present::{json, time},
+    session::{Session, duration},
+    talk::data,
+};
+use airlock_client::{api, is_live, short_id, state_word};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Deleted<'a> {
+    job_id: &'a str,
+    deleted: bool,
+}
+
+/// Removes ended jobs. One that cannot be removed does not keep the others back.
+///
+/// # Errors
+/// No such job, or one that lives.
+pub async fn delete(session: &Session, args: &DeleteArgs) -> Result<Ending, Failure> {
+    let chosen = if args.ended { selected(session, args).await? } else { args.jobs.clone() };
+    let mut failed: Option<Failure> = None;
+    for name in &chosen {
+        let outcome = if args.dry_run {
+            session.client.job(name).await.map_err(|error| session.explain(error)).and_then(|job| match is_live(&job) {
+                true => Err(Failure::new("FAILED_PRECONDITION", format!("job {} is {}", short_id(&job.job_id), state_word(job.state())))
+                    .hint("only ended jobs can be deleted")),
+                false => Ok(job.job_id),
+            })
+        } else {
+            session.client.delete(name).await.map_err(|error| session.explain(error))
+        };
+        match outcome {
+            Ok(job_id) if session.json() => data(json::line(&Deleted { job_id: &job_id, deleted: !args.dry_run }))?,
+            Ok(job_id) if args.dry_run => data(format!("{} would be deleted", short_id(&job_id)))?,
+            Ok(job_id) => data(format!("{} deleted", short_id(&job_id)))?,
+            Err(failure) => {
+                if let Some(earlier) = failed.replace(failure) {
+                    session.report(&earlier);
+                }
+            }
+        }
+    }
+    failed.map_or(Ok(DONE), Err)
+}
+
+async fn selected(session: &Session, args: &DeleteArgs) -> Result<Vec<String>, Failure> {
+    let before = match args.older_than.as_deref() {
+        None => None,
+        Some(text) => {
+            let age = duration("older-than", text)?;
+            let age = jiff::SignedDuration::try_from(age).unwrap_or(jiff::SignedDuration::MAX);
+            Some(jiff::Timestamp::now().checked_sub(age).unwrap_or(jiff::Timestamp::MIN))
+        }
+    };
+    // Who was created later cannot have ended earlier: the server can leave those out.
+    let filter = api::ListJobsRequest { all: true, states: states(&args.state)?, until: before.map(time::to_proto), ..Default::default() };
+    let jobs = all_pages(session, filter, None).await?;
+    let old_enough = |job: &api::Job| match (before, time::from_proto(job.ended_at.as_ref())) {
+        (None, _) => true,
+        (Some(before), Some(ended)) => ended <= before,
+        (Some(_), None) => false,
+    };
+    // What somebody archived was meant to stay until it is named.
+    Ok(jobs.into_iter().filter(|job| !is_live(job) && !job.archived && old_enough(job)).map(|job| job.job_id).collect())
+}

@@ -1,0 +1,64 @@
+//! `airlock stop`
+
+use crate::{
+    args::StopArgs,
+    commands::{list::all_pages, signal::number},
+    failure::{DONE, Ending, Failure},
+    present::json,
+    session::{Session, duration},
+    talk::data,
+    verdict::status_of,
+};
+use airlock_client::{api, is_live, short_id, state_word};
+use std::time::Duration;
+
+/// Asks jobs to end and waits for it.
+///
+/// # Errors
+/// No such job or signal; the first failure, after all jobs were asked.
+pub async fn stop(session: &Session, args: &StopArgs) -> Result<Ending, Failure> {
+    let signal = number(&args.signal)?;
+    let grace = duration("grace", &args.grace)?;
+    let mut failed: Option<Failure> = None;
+    let mut fail = |failure: Failure| {
+        if let Some(earlier) = failed.replace(failure) {
+            session.report(&earlier);
+        }
+    };
+    let names = if args.all { live_jobs(session, args.owner.as_deref()).await? } else { args.jobs.clone() };
+    // All are asked before any is waited for, so that their grace periods pass together.
+    let mut asked = Vec::new();
+    for name in &names {
+        match session.client.stop(name, signal, Some(grace)).await {
+            Ok(job) => asked.push(job),
+            Err(error) => fail(session.explain(error)),
+        }
+    }
+    for job in asked {
+        let job = if args.no_wait || !is_live(&job) {
+            job
+        } else {
+            match session.client.wait(&job.job_id, None, Duration::from_secs(300)).await {
+                Ok((job, _)) => job,
+                Err(error) => {
+                    fail(session.explain(error));
+                    continue;
+                }
+            }
+        };
+        data(if session.json() { json::job_line(&job) } else { end_line(&job) })?;
+    }
+    failed.map_or(Ok(DONE), Err)
+}
+
+/// `a81f03bc stopped 143`, without a status for a job that lives.
+pub fn end_line(job: &api::Job) -> String {
+    let (id, state) = (short_id(&job.job_id), state_word(job.state()));
+    if is_live(job) { format!("{id} {state}") } else { format!("{id} {state} {}", status_of(job)) }
+}
+
+async fn live_jobs(session: &Session, owner: Option<&str>) -> Result<Vec<String>, Failure> {
+    let filter = api::ListJobsRequest { live: true, all: true, owner: owner.unwrap_or_default().into(), ..Default::default() };
+    let jobs = all_pages(session, filter, None).await?;
+    Ok(jobs.into_iter().map(|job| job.job_id).collect())
+}

@@ -1,0 +1,102 @@
+//! From the words of the command line to an ending.
+
+use crate::{
+    args::{Cli, Command, Format},
+    commands::{archive, attach, delete, list, logs, run, signal, status, stop, wait},
+    failure::{DONE, Ending, Failure, OWN_TROUBLE},
+    sentences::plain,
+    session::Session,
+    settings, talk,
+};
+use clap::{Parser, error::ErrorKind};
+use std::env;
+
+/// Does what the command line says.
+pub fn run() -> Ending {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
+    let verbose = cli.global.verbose;
+    let format = match settings::format(cli.global.format) {
+        Ok(format) => format,
+        Err(failure) => {
+            talk::report(&failure, Format::Text, verbose);
+            return Ending::Status(failure.exit_status());
+        }
+    };
+    match dispatch(&cli, format) {
+        Ok(ending) => ending,
+        Err(failure) => {
+            talk::report(&failure, format, verbose);
+            Ending::Status(failure.exit_status())
+        }
+    }
+}
+
+fn dispatch(cli: &Cli, format: Format) -> Result<Ending, Failure> {
+    // One thread: a call waits for the network, and starting more would cost more than the call.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new("INTERNAL", format!("cannot start the runtime: {}", plain(&error))))?;
+    let result = runtime.block_on(async {
+        let session = Session::open(&cli.global, format)?;
+        let session = &session;
+        match &cli.command {
+            Command::Run(args) => run::run(session, args).await,
+            Command::Start(args) => run::start(session, args).await,
+            Command::Attach(args) => attach::attach(session, args).await,
+            Command::Logs(args) => logs::logs(session, args).await,
+            Command::Status(args) => status::status(session, args).await,
+            Command::List(args) => list::list(session, args).await,
+            Command::Stop(args) => stop::stop(session, args).await,
+            Command::Signal(args) => signal::signal(session, args).await,
+            Command::Wait(args) => wait::wait(session, args).await,
+            Command::Delete(args) => delete::delete(session, args).await,
+            Command::Archive(args) => archive::archive(session, args).await,
+            _ => Ok(DONE),
+        }
+    });
+    // A thread may still wait for standard input or for a reader of ours; nobody waits for it.
+    runtime.shutdown_background();
+    result
+}
+
+fn not_understood(error: &clap::Error) -> Ending {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let text = error.render();
+        return match talk::data(text.to_string().trim_end()) {
+            Ok(()) => DONE,
+            Err(failure) => Ending::Status(failure.exit_status()),
+        };
+    }
+    let failure = sentence(error);
+    let format = if wants_json() { Format::Json } else { Format::Text };
+    talk::report(&failure, format, false);
+    Ending::Status(OWN_TROUBLE)
+}
+
+// clap's first paragraph without its "error: ", and a way on.
+fn sentence(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let mut paragraphs = text.split("\n\n").map(|paragraph| paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" "));
+    let first = paragraphs.next().unwrap_or_default();
+    let tip = paragraphs.find_map(|paragraph| paragraph.strip_prefix("tip: ").map(str::to_owned));
+    let failure = Failure::usage(first.trim());
+    match (tip, error.kind()) {
+        (Some(tip), _) => failure.hint(tip),
+        (None, ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) => {
+            Failure::usage("a command word is missing").hint("airlock --help lists them")
+        }
+        (None, _) => failure.hint("--help shows what is possible"),
+    }
+}
+
+// The options could not be parsed, so they are looked at as they stand.
+fn wants_json() -> bool {
+    let words: Vec<_> = env::args_os().skip(1).take_while(|word| word != "--").collect();
+    let option = words.iter().any(|word| word == "--format=json") || words.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json");
+    option || env::var_os("AIRLOCK_FORMAT").is_some_and(|format| format == "json")
+}

@@ -1,0 +1,236 @@
+//! Writes the job's bytes to our own descriptors, in order, without ever keeping the rest of the program waiting.
+//!
+//! A reader of our output may stop reading for an hour, and Ctrl-C must work all the same. So a thread of its own writes,
+//! fed by a short queue; small pieces that a pipe is sure to take are written at once, which saves the way through it.
+
+use bytes::Bytes;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{FileType, fstat},
+    io::Errno,
+};
+use std::{
+    io::{self, IsTerminal},
+    os::fd::{AsFd, BorrowedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Pieces between the network and the writing thread.
+const QUEUE: usize = 16;
+/// A pipe that polls as writable takes this much without blocking.
+const CERTAIN: usize = 4096;
+
+/// One of our two descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Descriptor {
+    /// 1
+    Stdout,
+    /// 2
+    Stderr,
+}
+
+/// Bytes on their way out.
+#[derive(Debug)]
+pub struct Piece {
+    /// Where they go.
+    pub descriptor: Descriptor,
+    /// They themselves.
+    pub data: Bytes,
+    /// The offset after them in the job's output.
+    pub end_offset: u64,
+}
+
+/// Why a descriptor takes nothing any more.
+#[derive(Debug)]
+pub struct Broken {
+    /// Which.
+    pub descriptor: Descriptor,
+    /// The kernel's reason; EPIPE when its reader is gone.
+    pub reason: Errno,
+}
+
+/// The writing side of `run`, `attach` and `logs`.
+pub struct Writer {
+    queue: Option<mpsc::Sender<Piece>>,
+    /// Given to the thread when the first piece needs it: most jobs write little.
+    unstarted: Option<(mpsc::Receiver<Piece>, oneshot::Sender<()>)>,
+    done: Option<oneshot::Receiver<()>>,
+    state: Arc<State>,
+    direct: [bool; 2],
+}
+
+struct State {
+    /// The offset after the last byte that left us.
+    shown: AtomicU64,
+    /// Pieces handed to the thread and not yet written.
+    waiting: AtomicUsize,
+    failures: mpsc::UnboundedSender<Broken>,
+    broken: [AtomicBool; 2],
+    /// Nothing more may leave: the offset shown is being told to somebody.
+    abandoned: AtomicBool,
+}
+
+impl Writer {
+    /// A writer of output that begins at `offset`, and the news of descriptors that break: each once; what is written to
+    /// it afterwards is dropped.
+    pub fn new(offset: u64) -> (Self, mpsc::UnboundedReceiver<Broken>) {
+        let (queue, pieces) = mpsc::channel(QUEUE);
+        let (finished, done) = oneshot::channel();
+        let (report, failures) = mpsc::unbounded_channel();
+        let state = State {
+            shown: AtomicU64::new(offset),
+            waiting: AtomicUsize::new(0),
+            failures: report,
+            broken: Default::default(),
+            abandoned: AtomicBool::new(false),
+        };
+        let direct = [takes_small_pieces(io::stdout().as_fd()), takes_small_pieces(io::stderr().as_fd())];
+        let unstarted = Some((pieces, finished));
+        (Writer { queue: Some(queue), unstarted, done: Some(done), state: Arc::new(state), direct }, failures)
+    }
+
+    /// The offset after the last byte written.
+    pub fn shown(&self) -> u64 {
+        self.state.shown.load(Ordering::Acquire)
+    }
+
+    /// Bytes up to `offset` need no showing (a gap, or the other stream). Only valid in order, as [`Writer::offer`].
+    pub fn skip_to(&self, offset: u64) {
+        if self.state.waiting.load(Ordering::Acquire) == 0 {
+            self.state.shown.fetch_max(offset, Ordering::AcqRel);
+        }
+    }
+
+    /// Takes a piece, or gives it back when the queue is full; then use [`Writer::put`].
+    pub fn offer(&mut self, piece: Piece) -> Result<(), Piece> {
+        let idle = self.state.waiting.load(Ordering::Acquire) == 0;
+        if idle && piece.data.len() <= CERTAIN && self.direct[piece.descriptor as usize] && is_ready(piece.descriptor) {
+            self.state.write(&piece);
+            return Ok(());
+        }
+        self.start();
+        self.state.waiting.fetch_add(1, Ordering::AcqRel);
+        let refused = match &self.queue {
+            Some(queue) => match queue.try_send(piece) {
+                Ok(()) => return Ok(()),
+                Err(mpsc::error::TrySendError::Full(piece) | mpsc::error::TrySendError::Closed(piece)) => piece,
+            },
+            None => piece,
+        };
+        self.state.waiting.fetch_sub(1, Ordering::AcqRel);
+        Err(refused)
+    }
+
+    /// Waits for room and takes the piece out of `slot`. May be cancelled; the piece then stays.
+    pub async fn put(&self, slot: &mut Option<Piece>) {
+        let Some(queue) = &self.queue else { return };
+        if let Ok(permit) = queue.reserve().await
+            && let Some(piece) = slot.take()
+        {
+            self.state.waiting.fetch_add(1, Ordering::AcqRel);
+            permit.send(piece);
+        }
+    }
+
+    /// Waits until everything taken is written. May be cancelled and called again; nothing may be offered afterwards.
+    pub async fn finish(&mut self) {
+        self.queue = None;
+        if self.unstarted.take().is_some() {
+            self.done = None;
+        }
+        if let Some(done) = &mut self.done {
+            // An error means that the thread is gone, which is all that is asked.
+            let _ = done.await;
+            self.done = None;
+        }
+    }
+
+    /// Writes what it can within `time`, then nothing more; answers the offset after the last byte that left.
+    pub async fn abandon(&mut self, time: Duration) -> u64 {
+        let in_time = tokio::time::timeout(time, self.finish()).await.is_ok();
+        self.state.abandoned.store(true, Ordering::Release);
+        if !in_time {
+            // A write that has begun may still end; one that does not within a moment waits for its reader.
+            let _ = tokio::time::timeout(Duration::from_millis(50), self.finish()).await;
+        }
+        self.shown()
+    }
+
+    fn start(&mut self) {
+        if let Some((mut pieces, finished)) = self.unstarted.take() {
+            let state = self.state.clone();
+            thread::spawn(move || {
+                while let Some(piece) = pieces.blocking_recv() {
+                    state.write(&piece);
+                    state.waiting.fetch_sub(1, Ordering::AcqRel);
+                }
+                let _ = finished.send(());
+            });
+        }
+    }
+}
+
+impl State {
+    fn write(&self, piece: &Piece) {
+        let broken = &self.broken[piece.descriptor as usize];
+        if broken.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(reason) = self.write_all(piece) {
+            broken.store(true, Ordering::Relaxed);
+            // Nobody listens any more only when the program is ending.
+            let _ = self.failures.send(Broken { descriptor: piece.descriptor, reason });
+        }
+    }
+
+    fn write_all(&self, piece: &Piece) -> Result<(), Errno> {
+        let (stdout, stderr) = (io::stdout(), io::stderr());
+        let fd = descriptor(piece.descriptor, &stdout, &stderr);
+        let mut data: &[u8] = &piece.data;
+        while !data.is_empty() && !self.abandoned.load(Ordering::Acquire) {
+            match rustix::io::write(fd, data) {
+                Ok(written) => {
+                    data = data.get(written..).unwrap_or(&[]);
+                    self.shown.fetch_max(piece.end_offset - data.len() as u64, Ordering::AcqRel);
+                }
+                Err(Errno::INTR) => {}
+                // Whoever gave us the descriptor made it non-blocking for themselves, too.
+                Err(Errno::AGAIN) => match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], None) {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(error) => return Err(error),
+                },
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn descriptor<'a>(which: Descriptor, stdout: &'a io::Stdout, stderr: &'a io::Stderr) -> BorrowedFd<'a> {
+    match which {
+        Descriptor::Stdout => stdout.as_fd(),
+        Descriptor::Stderr => stderr.as_fd(),
+    }
+}
+
+// A terminal can be stopped by its user in the middle of any write.
+fn takes_small_pieces(fd: BorrowedFd<'_>) -> bool {
+    fstat(fd).is_ok_and(|stat| match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo | FileType::RegularFile => true,
+        FileType::CharacterDevice => !fd.is_terminal(),
+        _ => false,
+    })
+}
+
+fn is_ready(which: Descriptor) -> bool {
+    let (stdout, stderr) = (io::stdout(), io::stderr());
+    let fd = descriptor(which, &stdout, &stderr);
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], Some(&now)), Ok(ready) if ready > 0)
+}
