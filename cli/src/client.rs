@@ -166,7 +166,13 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::stop`]; [`Error::GaveUp`] when the connection stays away.
-    pub async fn stop_surely(&self, job: &str, signal: i32, grace: Option<Duration>, window: Duration) -> Result<api::Job, Error> {
+    pub async fn stop_surely(
+        &self,
+        job: &str,
+        signal: i32,
+        grace: Option<Duration>,
+        window: Duration,
+    ) -> Result<api::Job, Error> {
         let mut patience = crate::follow::Patience::new(window);
         loop {
             match self.stop(job, signal, grace).await {

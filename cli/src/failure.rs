@@ -106,7 +106,8 @@ impl Failure {
             hint: parts.hint.as_deref(),
             request_id: parts.request_id.as_deref(),
         };
-        serde_json::to_string(&Envelope { error }).unwrap_or_else(|_| format!("{{\"error\":{{\"code\":\"{}\"}}}}", parts.code))
+        serde_json::to_string(&Envelope { error })
+            .unwrap_or_else(|_| format!("{{\"error\":{{\"code\":\"{}\"}}}}", parts.code))
     }
 
     /// The request id, for `-v`.

@@ -193,7 +193,7 @@ impl Follower {
             self.ready.push_back(FollowEvent::Resumed);
         }
         // A server that begins and then always breaks off has not come back.
-        if !matches!(message.event, Some(Event::Begin(_))) {
+        if !matches!(message.event, Some(Event::Begin(_) | Event::End(_))) {
             self.patience.renew();
         }
         match message.event {

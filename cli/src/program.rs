@@ -81,7 +81,8 @@ fn not_understood(error: &clap::Error) -> Ending {
 fn sentence(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
-    let mut paragraphs = text.split("\n\n").map(|paragraph| paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" "));
+    let mut paragraphs =
+        text.split("\n\n").map(|paragraph| paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" "));
     let first = paragraphs.next().unwrap_or_default();
     let tip = paragraphs.find_map(|paragraph| paragraph.strip_prefix("tip: ").map(str::to_owned));
     let failure = Failure::usage(first.trim());
@@ -97,6 +98,7 @@ fn sentence(error: &clap::Error) -> Failure {
 // The options could not be parsed, so they are looked at as they stand.
 fn wants_json() -> bool {
     let words: Vec<_> = env::args_os().skip(1).take_while(|word| word != "--").collect();
-    let option = words.iter().any(|word| word == "--format=json") || words.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json");
+    let option = words.iter().any(|word| word == "--format=json")
+        || words.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json");
     option || env::var_os("AIRLOCK_FORMAT").is_some_and(|format| format == "json")
 }

@@ -80,7 +80,12 @@ enum Outcome {
 ///
 /// # Errors
 /// What the server refuses for good, such as an offset beyond the end.
-pub async fn relay(session: &Session, job: &api::Job, options: &RelayOptions, interrupts: &mut Interrupts) -> Result<Ending, Failure> {
+pub async fn relay(
+    session: &Session,
+    job: &api::Job,
+    options: &RelayOptions,
+    interrupts: &mut Interrupts,
+) -> Result<Ending, Failure> {
     let (writer, mut broken) = Writer::new(options.offset);
     if session.talkative {
         let (id, place) = (short_id(&job.job_id), session.place());
@@ -106,7 +111,11 @@ pub async fn relay(session: &Session, job: &api::Job, options: &RelayOptions, in
 }
 
 impl Relay<'_> {
-    async fn follow(&mut self, interrupts: &mut Interrupts, broken: &mut UnboundedReceiver<Broken>) -> Result<Outcome, Failure> {
+    async fn follow(
+        &mut self,
+        interrupts: &mut Interrupts,
+        broken: &mut UnboundedReceiver<Broken>,
+    ) -> Result<Outcome, Failure> {
         let query = OutputQuery::follow(&self.job.job_id, self.options.offset);
         let mut follower = Follower::new(self.session.client.clone(), query, self.options.reconnect).persistent();
         loop {
@@ -184,8 +193,11 @@ impl Relay<'_> {
             result.write(job)?;
         }
         if let Some(error) = unwritable {
-            return Err(Failure::new("ABORTED", format!("cannot write the output of job {}: {}", short_id(&job.job_id), plain(&error)))
-                .hint(format!("airlock logs {} has it", short_id(&job.job_id))));
+            return Err(Failure::new(
+                "ABORTED",
+                format!("cannot write the output of job {}: {}", short_id(&job.job_id), plain(&error)),
+            )
+            .hint(format!("airlock logs {} has it", short_id(&job.job_id))));
         }
         let circumstances = Circumstances { gaps: &self.gaps, stopped_by_us: self.steering.has_asked() };
         let Some(verdict) = judge(job, circumstances) else {
@@ -217,7 +229,9 @@ impl Relay<'_> {
                 let after = time::span(self.begun.elapsed().saturating_sub(away));
                 ("UNAVAILABLE", format!("connection to {server} lost after {after}; job {id} runs on"))
             }
-            Farewell::Unwritable(error) => ("ABORTED", format!("cannot write the output ({}); job {id} runs on", plain(&error))),
+            Farewell::Unwritable(error) => {
+                ("ABORTED", format!("cannot write the output ({}); job {id} runs on", plain(&error)))
+            }
             Farewell::Refused(error) => {
                 self.session.report(&self.session.explain(error));
                 ("PERMISSION_DENIED", format!("job {id} runs on"))
@@ -271,7 +285,9 @@ impl Relay<'_> {
 
 // A command that failed at once in a fresh directory looks like one that missed its files.
 fn lacked_files(job: &api::Job, status: u8) -> bool {
-    let (Some(started), Some(ended)) = (time::from_proto(job.started_at.as_ref()), time::from_proto(job.ended_at.as_ref())) else {
+    let (Some(started), Some(ended)) =
+        (time::from_proto(job.started_at.as_ref()), time::from_proto(job.ended_at.as_ref()))
+    else {
         return false;
     };
     job.state() == api::JobState::Failed

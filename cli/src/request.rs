@@ -35,7 +35,11 @@ pub fn build(args: &JobArgs) -> Result<api::StartJobRequest, Failure> {
         limits: limits(args)?,
         input_id: String::new(),
         merge: args.merge,
-        output_limit_bytes: args.output_limit.as_deref().map(|text| size("output limit", "output_limit_bytes", text)).transpose()?,
+        output_limit_bytes: args
+            .output_limit
+            .as_deref()
+            .map(|text| size("output limit", "output_limit_bytes", text))
+            .transpose()?,
         output_full: output_full(args.output_full.as_deref())?.into(),
     })
 }
@@ -65,8 +69,12 @@ fn words(command: &[OsString]) -> (Vec<String>, Vec<Bytes>) {
 }
 
 fn limits(args: &JobArgs) -> Result<Option<api::Limits>, Failure> {
-    let sized = |what: &str, field: &str, text: &Option<String>| text.as_deref().map(|text| size(what, field, text)).transpose();
-    let counted = |what: &str, field: &str, text: &Option<String>| text.as_deref().map(|text| count(what, field, text)).transpose();
+    let sized = |what: &str, field: &str, text: &Option<String>| {
+        text.as_deref().map(|text| size(what, field, text)).transpose()
+    };
+    let counted = |what: &str, field: &str, text: &Option<String>| {
+        text.as_deref().map(|text| count(what, field, text)).transpose()
+    };
     let limits = api::Limits {
         cpu_cores: args
             .cpu
@@ -141,7 +149,8 @@ fn environment(args: &JobArgs) -> Result<Vec<EnvironmentVariable>, Failure> {
 }
 
 fn variables_of_file(file: &Path) -> Result<Vec<EnvironmentVariable>, Failure> {
-    let text = fs::read(file).map_err(|error| Failure::usage(format!("cannot read {}: {}", file.display(), plain(&error))).field("env"))?;
+    let text = fs::read(file)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {}", file.display(), plain(&error))).field("env"))?;
     let lines = text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     lines
         .filter(|line| !line.trim_ascii().is_empty() && !line.trim_ascii_start().starts_with(b"#"))
@@ -160,13 +169,17 @@ fn variable(text: &OsStr) -> Result<EnvironmentVariable, Failure> {
         Ok(name) if !name.is_empty() => name.to_owned(),
         _ => {
             let shown = text.to_string_lossy();
-            return Err(Failure::usage(format!("'{shown}' names no environment variable")).hint("write NAME=VALUE or NAME").field("env"));
+            return Err(Failure::usage(format!("'{shown}' names no environment variable"))
+                .hint("write NAME=VALUE or NAME")
+                .field("env"));
         }
     };
     let value = match value.or_else(|| env::var_os(&name).map(OsString::into_vec)) {
         Some(value) => value,
         None => {
-            return Err(Failure::usage(format!("environment variable {name} is not set here")).hint(format!("write --env {name}=VALUE")).field("env"));
+            return Err(Failure::usage(format!("environment variable {name} is not set here"))
+                .hint(format!("write --env {name}=VALUE"))
+                .field("env"));
         }
     };
     Ok(EnvironmentVariable { name, value: value.into() })

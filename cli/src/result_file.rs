@@ -23,7 +23,9 @@ impl ResultFile {
     /// A folder that takes no files.
     pub fn prepare(file: &Path) -> Result<Self, Failure> {
         let Some(name) = file.file_name() else {
-            return Err(Failure::usage(format!("result '{}' is not the name of a file", file.display())).field("result"));
+            return Err(
+                Failure::usage(format!("result '{}' is not the name of a file", file.display())).field("result")
+            );
         };
         let mut temporary = OsString::from(".");
         temporary.push(name);

@@ -70,7 +70,9 @@ fn unreachable(client: &Client, error: DialError) -> Failure {
         .hint("use that name or server_name"),
         DialError::Untrusted { .. } => Failure::new("UNAUTHENTICATED", error.to_string()),
         DialError::Refused { server, refusal } => refused(client, &server, &refusal),
-        DialError::Resolve { .. } => Failure::new("UNAVAILABLE", error.to_string()).hint("airlock doctor looks for the cause"),
+        DialError::Resolve { .. } => {
+            Failure::new("UNAVAILABLE", error.to_string()).hint("airlock doctor looks for the cause")
+        }
         DialError::Connect { .. } | DialError::Silent { .. } | DialError::NotTls { .. } => {
             Failure::new("UNAVAILABLE", error.to_string()).hint("airlock doctor looks for the cause")
         }
@@ -85,7 +87,9 @@ fn refused(client: &Client, server: &str, refusal: &TlsRefusal) -> Failure {
         TlsRefusal::Expired => {
             let now = std::time::SystemTime::now();
             let when = match &facts {
-                Some(facts) if facts.not_after < now => format!("expired on {}", crate::present::time::day(facts.not_after)),
+                Some(facts) if facts.not_after < now => {
+                    format!("expired on {}", crate::present::time::day(facts.not_after))
+                }
                 Some(facts) if facts.not_before > now => {
                     format!("not valid before {}; compare the clocks", crate::present::time::day(facts.not_before))
                 }

@@ -1,11 +1,6 @@
 //! The two ways out: data on standard output, talk on standard error.
 
-use crate::{
-    args::Format,
-    failure::Failure,
-    interrupts::die_by,
-    sentences::plain,
-};
+use crate::{args::Format, failure::Failure, interrupts::die_by, sentences::plain};
 use std::io::{self, ErrorKind, Write};
 
 const SIGPIPE: i32 = 13;
@@ -33,7 +28,8 @@ pub fn report(failure: &Failure, format: Format, verbose: bool) {
 /// When standard output cannot be written. When its reader is gone, this process ends by SIGPIPE as any filter does.
 pub fn data(text: impl AsRef<str>) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(text.as_ref().as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
+    let written =
+        stdout.write_all(text.as_ref().as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
     written.map_err(|error| unwritable(&error))
 }
 

@@ -37,12 +37,16 @@ pub fn judge(job: &api::Job, circumstances: Circumstances<'_>) -> Option<Verdict
         JobEnd::TimedOut => {
             let limit = job.limits.as_ref().and_then(|limits| limits.timeout_seconds);
             let limit = limit.map_or(String::new(), |seconds| format!(" of {}", time::span_of_seconds(seconds)));
-            verdict.troubles.push(Failure::new("DEADLINE_EXCEEDED", format!("job {name} was ended by its deadline{limit}")));
+            verdict
+                .troubles
+                .push(Failure::new("DEADLINE_EXCEEDED", format!("job {name} was ended by its deadline{limit}")));
         }
         JobEnd::NotStarted(status) => verdict.troubles.push(not_started(job, status)),
         JobEnd::Lost => {
             let reason = if job.lost_reason.is_empty() { "no reason is recorded" } else { &job.lost_reason };
-            verdict.troubles.push(Failure::new("DATA_LOSS", format!("job {name} is lost, how it ended is not known: {reason}")));
+            verdict
+                .troubles
+                .push(Failure::new("DATA_LOSS", format!("job {name} is lost, how it ended is not known: {reason}")));
         }
         JobEnd::Status(_) => ran(job, circumstances, &mut verdict),
     }
@@ -53,7 +57,10 @@ pub fn judge(job: &api::Job, circumstances: Circumstances<'_>) -> Option<Verdict
 pub fn not_started(job: &api::Job, status: u8) -> Failure {
     let (message, step) = match &job.start_error {
         Some(error) if !error.message.is_empty() => (error.message.clone(), error.step.clone()),
-        Some(error) => (format!("the job could not be started: step {} failed (errno {})", error.step, error.errno), error.step.clone()),
+        Some(error) => (
+            format!("the job could not be started: step {} failed (errno {})", error.step, error.errno),
+            error.step.clone(),
+        ),
         None => ("the job could not be started, and no reason is recorded".to_owned(), String::new()),
     };
     let code = match status {
@@ -61,7 +68,9 @@ pub fn not_started(job: &api::Job, status: u8) -> Failure {
         126 => "PERMISSION_DENIED",
         _ => "FAILED_PRECONDITION",
     };
-    let mut failure = Failure::new(code, message.clone()).status(status).request_id(Some(job.request_id.clone()).filter(|id| !id.is_empty()));
+    let mut failure = Failure::new(code, message.clone())
+        .status(status)
+        .request_id(Some(job.request_id.clone()).filter(|id| !id.is_empty()));
     if !step.is_empty() {
         failure = failure.field(format!("step {step}"));
     }
@@ -103,13 +112,19 @@ fn missing_output(job: &api::Job, gaps: &[api::Gap], verdict: &mut Verdict) {
         let more = if rest.is_empty() { String::new() } else { format!(" and {} more places", rest.len()) };
         let message = format!(
             "{} of the output are gone (offsets {} to {}: {}{more}); the rest is complete",
-            sizes::long(total), first.from, first.to, first.reason
+            sizes::long(total),
+            first.from,
+            first.to,
+            first.reason
         );
         verdict.troubles.push(Failure::new("DATA_LOSS", message));
     }
     if job.output.as_ref().is_some_and(|output| !output.complete) && job.started_at.is_some() {
         missing = true;
-        let message = format!("the end of the output of job {} may be missing: its log is not known to be complete", short_id(&job.job_id));
+        let message = format!(
+            "the end of the output of job {} may be missing: its log is not known to be complete",
+            short_id(&job.job_id)
+        );
         verdict.troubles.push(Failure::new("DATA_LOSS", message));
     }
     if missing && verdict.status == 0 {

@@ -5,10 +5,8 @@ mod jobs;
 mod setup;
 mod start;
 
-pub use jobs::{
-    ArchiveArgs, AttachArgs, DeleteArgs, ListArgs, LogsArgs, SignalArgs, StatusArgs, StopArgs, WaitArgs,
-};
-pub use setup::{CompletionsArgs, ContextArgs, ContextCommand, HelpArgs, ManArgs};
+pub use jobs::{ArchiveArgs, AttachArgs, DeleteArgs, ListArgs, LogsArgs, SignalArgs, StatusArgs, StopArgs, WaitArgs};
+pub use setup::{CompletionsArgs, ContextArgs, HelpArgs, ManArgs};
 pub use start::{JobArgs, RunArgs, StartArgs};
 
 use clap::{Parser, Subcommand, ValueEnum};

@@ -26,6 +26,7 @@ pub async fn attach(session: &Session, args: &AttachArgs) -> Result<Ending, Fail
     if let Some(result) = &options.result {
         result.write(&job)?;
     }
-    let mut interrupts = Interrupts::catch().map_err(|error| Failure::new("INTERNAL", format!("cannot catch signals: {}", plain(&error))))?;
+    let mut interrupts = Interrupts::catch()
+        .map_err(|error| Failure::new("INTERNAL", format!("cannot catch signals: {}", plain(&error))))?;
     relay(session, &job, &options, &mut interrupts).await
 }

@@ -27,8 +27,11 @@ pub async fn delete(session: &Session, args: &DeleteArgs) -> Result<Ending, Fail
     for name in &chosen {
         let outcome = if args.dry_run {
             session.client.job(name).await.map_err(|error| session.explain(error)).and_then(|job| match is_live(&job) {
-                true => Err(Failure::new("FAILED_PRECONDITION", format!("job {} is {}", short_id(&job.job_id), state_word(job.state())))
-                    .hint("only ended jobs can be deleted")),
+                true => Err(Failure::new(
+                    "FAILED_PRECONDITION",
+                    format!("job {} is {}", short_id(&job.job_id), state_word(job.state())),
+                )
+                .hint("only ended jobs can be deleted")),
                 false => Ok(job.job_id),
             })
         } else {
@@ -58,7 +61,12 @@ async fn selected(session: &Session, args: &DeleteArgs) -> Result<Vec<String>, F
         }
     };
     // Who was created later cannot have ended earlier: the server can leave those out.
-    let filter = api::ListJobsRequest { all: true, states: states(&args.state)?, until: before.map(time::to_proto), ..Default::default() };
+    let filter = api::ListJobsRequest {
+        all: true,
+        states: states(&args.state)?,
+        until: before.map(time::to_proto),
+        ..Default::default()
+    };
     let jobs = all_pages(session, filter, None).await?;
     let old_enough = |job: &api::Job| match (before, time::from_proto(job.ended_at.as_ref())) {
         (None, _) => true,

@@ -19,7 +19,9 @@ const USUAL: usize = 100;
 /// # Errors
 /// A filter that cannot be meant; an unreachable server.
 pub async fn list(session: &Session, args: &ListArgs) -> Result<Ending, Failure> {
-    let time = |what: &str, text: &Option<String>| text.as_deref().map(|text| moment(what, text).map(time::to_proto)).transpose();
+    let time = |what: &str, text: &Option<String>| {
+        text.as_deref().map(|text| moment(what, text).map(time::to_proto)).transpose()
+    };
     let filter = api::ListJobsRequest {
         all: args.all,
         states: states(&args.state)?,
@@ -43,7 +45,8 @@ pub async fn list(session: &Session, args: &ListArgs) -> Result<Ending, Failure>
         }
         return Ok(DONE);
     }
-    let several_owners = args.owner.is_some() || jobs.iter().any(|job| Some(&job.owner) != jobs.first().map(|first| &first.owner));
+    let several_owners =
+        args.owner.is_some() || jobs.iter().any(|job| Some(&job.owner) != jobs.first().map(|first| &first.owner));
     let shape = table::Shape { width: if args.wide { None } else { table::terminal_width() }, owners: several_owners };
     if !jobs.is_empty() {
         data(table::jobs(&jobs, jiff::Timestamp::now(), shape, Paint::for_stdout()))?;
@@ -56,7 +59,11 @@ pub async fn list(session: &Session, args: &ListArgs) -> Result<Ending, Failure>
 ///
 /// # Errors
 /// As the server refuses.
-pub async fn all_pages(session: &Session, mut filter: api::ListJobsRequest, most: Option<usize>) -> Result<Vec<api::Job>, Failure> {
+pub async fn all_pages(
+    session: &Session,
+    mut filter: api::ListJobsRequest,
+    most: Option<usize>,
+) -> Result<Vec<api::Job>, Failure> {
     let most = most.unwrap_or(usize::MAX);
     let mut jobs: Vec<api::Job> = Vec::new();
     while jobs.len() < most {
@@ -79,7 +86,9 @@ pub fn states(words: &[String]) -> Result<Vec<i32>, Failure> {
     let one = |word: &String| {
         state_from_word(word.trim()).map(i32::from).ok_or_else(|| {
             Failure::usage(format!("'{word}' is not a state"))
-                .hint("use queued, running, stopping, finished, failed, stopped, timed-out, out-of-memory, error or lost")
+                .hint(
+                    "use queued, running, stopping, finished, failed, stopped, timed-out, out-of-memory, error or lost",
+                )
                 .field("state")
         })
     };

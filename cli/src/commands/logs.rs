@@ -74,7 +74,10 @@ pub async fn logs(session: &Session, args: &LogsArgs) -> Result<Ending, Failure>
     });
     if incomplete && args.until.is_none() {
         missing = true;
-        session.report(&Failure::new("DATA_LOSS", "the end of the output may be missing: its log is not known to be complete"));
+        session.report(&Failure::new(
+            "DATA_LOSS",
+            "the end of the output may be missing: its log is not known to be complete",
+        ));
     }
     Ok(if missing { Ending::Status(OUTPUT_MISSING) } else { DONE })
 }
@@ -125,7 +128,11 @@ fn on_stdout(data: Bytes) -> Piece {
     Piece { descriptor: Descriptor::Stdout, data, end_offset: 0 }
 }
 
-async fn pass(writer: &mut Writer, piece: Piece, broken: &mut UnboundedReceiver<crate::writer::Broken>) -> Result<(), Failure> {
+async fn pass(
+    writer: &mut Writer,
+    piece: Piece,
+    broken: &mut UnboundedReceiver<crate::writer::Broken>,
+) -> Result<(), Failure> {
     let mut pending = writer.offer(piece).err();
     while pending.is_some() {
         writer.put(&mut pending).await;
@@ -136,7 +143,9 @@ async fn pass(writer: &mut Writer, piece: Piece, broken: &mut UnboundedReceiver<
 fn check(broken: &mut UnboundedReceiver<crate::writer::Broken>) -> Result<(), Failure> {
     match broken.try_recv() {
         Ok(broken) if broken.reason == rustix::io::Errno::PIPE => die_by(SIGPIPE),
-        Ok(broken) => Err(Failure::new("ABORTED", format!("cannot write the output: {}", plain(&broken.reason.into())))),
+        Ok(broken) => {
+            Err(Failure::new("ABORTED", format!("cannot write the output: {}", plain(&broken.reason.into()))))
+        }
         Err(_) => Ok(()),
     }
 }

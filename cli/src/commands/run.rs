@@ -48,7 +48,8 @@ pub async fn run(session: &Session, args: &RunArgs) -> Result<Ending, Failure> {
         say("note: standard input is not sent; use --stdin");
     }
     send_input(session, job, &mut request).await?;
-    let mut interrupts = Interrupts::catch().map_err(|error| Failure::new("INTERNAL", format!("cannot catch signals: {}", plain(&error))))?;
+    let mut interrupts = Interrupts::catch()
+        .map_err(|error| Failure::new("INTERNAL", format!("cannot catch signals: {}", plain(&error))))?;
     let started = start_interruptibly(session, &request, reconnect, &mut interrupts).await?;
     if let Some(result) = &options.result {
         result.write(&started.job)?;
@@ -131,11 +132,14 @@ fn input_waits() -> bool {
     let fd = stdin.as_fd();
     let Ok(stat) = fstat(fd) else { return false };
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => rustix::fs::tell(fd).is_ok_and(|at| i64::try_from(at).is_ok_and(|at| at < stat.st_size)),
+        FileType::RegularFile => {
+            rustix::fs::tell(fd).is_ok_and(|at| i64::try_from(at).is_ok_and(|at| at < stat.st_size))
+        }
         FileType::Fifo | FileType::Socket => {
             let now = Timespec { tv_sec: 0, tv_nsec: 0 };
             let mut waiting = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-            matches!(poll(&mut waiting, Some(&now)), Ok(ready) if ready > 0) && waiting[0].revents().contains(PollFlags::IN)
+            matches!(poll(&mut waiting, Some(&now)), Ok(ready) if ready > 0)
+                && waiting[0].revents().contains(PollFlags::IN)
         }
         _ => false,
     }

@@ -28,6 +28,8 @@ pub async fn signal(session: &Session, args: &SignalArgs) -> Result<Ending, Fail
 /// Text that names none.
 pub fn number(text: &str) -> Result<i32, Failure> {
     signal_number(text).ok_or_else(|| {
-        Failure::usage(format!("'{text}' is not a signal")).hint("use a name or number, such as HUP, SIGUSR1 or 12").field("signal")
+        Failure::usage(format!("'{text}' is not a signal"))
+            .hint("use a name or number, such as HUP, SIGUSR1 or 12")
+            .field("signal")
     })
 }

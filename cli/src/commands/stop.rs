@@ -58,7 +58,8 @@ pub fn end_line(job: &api::Job) -> String {
 }
 
 async fn live_jobs(session: &Session, owner: Option<&str>) -> Result<Vec<String>, Failure> {
-    let filter = api::ListJobsRequest { live: true, all: true, owner: owner.unwrap_or_default().into(), ..Default::default() };
+    let filter =
+        api::ListJobsRequest { live: true, all: true, owner: owner.unwrap_or_default().into(), ..Default::default() };
     let jobs = all_pages(session, filter, None).await?;
     Ok(jobs.into_iter().map(|job| job.job_id).collect())
 }

@@ -64,7 +64,9 @@ fn explain_end(session: &Session, job: &api::Job, ended: bool) {
     }
     // Waiting asks for no output, so none can be missing.
     let quiet = api::Job { output: None, ..job.clone() };
-    for trouble in judge(&quiet, Circumstances { gaps: &[], stopped_by_us: true }).into_iter().flat_map(|verdict| verdict.troubles) {
+    for trouble in
+        judge(&quiet, Circumstances { gaps: &[], stopped_by_us: true }).into_iter().flat_map(|verdict| verdict.troubles)
+    {
         session.report(&trouble);
     }
 }

@@ -22,7 +22,10 @@ pub fn card(job: &api::Job, now: Timestamp, paint: Paint) -> String {
     add("limits", job.limits.as_ref().map(limits));
     add("usage", job.usage.as_ref().map(usage));
     add("output", job.output.as_ref().map(|log| output(job, log)));
-    add("input", job.input.as_ref().map(|input| format!("{}, sha256 {}", sizes::long(input.bytes), sanitize(&input.sha256))));
+    add(
+        "input",
+        job.input.as_ref().map(|input| format!("{}, sha256 {}", sizes::long(input.bytes), sanitize(&input.sha256))),
+    );
     add("directory", (!job.cwd.is_empty()).then(|| sanitize(&job.cwd).into_owned()));
     add("variables", (!job.env_names.is_empty()).then(|| sanitize(&job.env_names.join(" ")).into_owned()));
     add("job id", Some(sanitize(&job.job_id).into_owned()));
@@ -82,7 +85,9 @@ fn because(job: &api::Job) -> String {
     }
     if job.deadline_hit {
         let limit = job.limits.as_ref().and_then(|limits| limits.timeout_seconds);
-        facts.push(limit.map_or("deadline".to_owned(), |seconds| format!("deadline {}", time::span_of_seconds(seconds))));
+        facts.push(
+            limit.map_or("deadline".to_owned(), |seconds| format!("deadline {}", time::span_of_seconds(seconds))),
+        );
     }
     if job.oom_kills > 0 {
         if let Some(limit) = job.limits.as_ref().and_then(|limits| limits.memory_bytes) {
@@ -175,7 +180,9 @@ fn next(job: &api::Job) -> String {
     match job.state() {
         api::JobState::Running | api::JobState::Stopping => format!("airlock attach {id} · airlock stop {id}"),
         api::JobState::Queued | api::JobState::Unspecified => format!("airlock wait {id} · airlock stop {id}"),
-        api::JobState::OutOfMemory => format!("airlock logs {id} --tail 50 · airlock run --memory {} …", more_memory(job)),
+        api::JobState::OutOfMemory => {
+            format!("airlock logs {id} --tail 50 · airlock run --memory {} …", more_memory(job))
+        }
         api::JobState::TimedOut => format!("airlock logs {id} --tail 50 · airlock run --timeout …"),
         api::JobState::Error => "airlock whoami · airlock doctor".to_owned(),
         _ => format!("airlock logs {id} --tail 50 · airlock delete {id}"),

@@ -188,7 +188,11 @@ impl<'a> JobObject<'a> {
                 core_dumped: exit.signal.map(|_| exit.core_dumped),
             }),
             oom_kills: job.oom_kills,
-            stop: job.stop.as_ref().map(|stop| StopObject { by: &stop.by, signal: stop.signal, at: at(stop.at.as_ref()) }),
+            stop: job.stop.as_ref().map(|stop| StopObject {
+                by: &stop.by,
+                signal: stop.signal,
+                at: at(stop.at.as_ref()),
+            }),
             deadline_hit: job.deadline_hit,
             start_error: job.start_error.as_ref().map(|error| StartErrorObject {
                 step: &error.step,
@@ -251,7 +255,9 @@ impl LimitsObject {
 // 4 instead of 4.0, since people read it, too.
 fn plain_number<S: Serializer>(number: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     match number {
-        Some(number) if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 => serializer.serialize_i64(*number as i64),
+        Some(number) if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 => {
+            serializer.serialize_i64(*number as i64)
+        }
         Some(number) => serializer.serialize_f64(*number),
         None => serializer.serialize_none(),
     }

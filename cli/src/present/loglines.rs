@@ -53,7 +53,16 @@ pub fn chunk_line(job_id: &str, chunk: &api::Chunk) -> String {
     let (text, base64) = json::text_or_base64(&chunk.data);
     let stream = if chunk.stream() == api::Stream::Stderr { "stderr" } else { "stdout" };
     let time = time::from_proto(chunk.time.as_ref()).map(time::rfc3339);
-    let object = ChunkObject { job_id, stream, seq: chunk.seq, offset: chunk.offset, time, text, base64, recovered: chunk.recovered };
+    let object = ChunkObject {
+        job_id,
+        stream,
+        seq: chunk.seq,
+        offset: chunk.offset,
+        time,
+        text,
+        base64,
+        recovered: chunk.recovered,
+    };
     json::line(&object) + "\n"
 }
 
@@ -88,7 +97,8 @@ impl LineWriter {
 
     /// What is left of lines that never ended, ended here.
     pub fn finish(&mut self) -> Vec<Bytes> {
-        let rest = self.partial.iter_mut().map(|partial| std::mem::take(&mut partial.text)).filter(|text| !text.is_empty());
+        let rest =
+            self.partial.iter_mut().map(|partial| std::mem::take(&mut partial.text)).filter(|text| !text.is_empty());
         rest.map(|mut text| {
             text.push(b'\n');
             text.into()
@@ -120,7 +130,10 @@ mod tests {
     fn each_line_carries_the_time_of_its_first_byte_and_its_stream() {
         let mut lines = LineWriter::default();
         assert_eq!(lines.chunk(&chunk(api::Stream::Stdout, b"par", 0)), None);
-        assert_eq!(lines.chunk(&chunk(api::Stream::Stderr, b"bad\n", 1)).unwrap(), "1970-01-01T00:00:01.204881Z E bad\n");
+        assert_eq!(
+            lines.chunk(&chunk(api::Stream::Stderr, b"bad\n", 1)).unwrap(),
+            "1970-01-01T00:00:01.204881Z E bad\n"
+        );
         assert_eq!(
             lines.chunk(&chunk(api::Stream::Stdout, b"tial\nnext\nopen", 2)).unwrap(),
             "1970-01-01T00:00:00.204881Z O partial\n1970-01-01T00:00:02.204881Z O next\n"
@@ -151,6 +164,9 @@ mod tests {
     #[test]
     fn a_gap_is_one_line_of_json() {
         let gap = api::Gap { from: 0, to: 1_048_576, reason: "output limit".into() };
-        assert_eq!(gap_line("77d0", &gap), "{\"job_id\":\"77d0\",\"gap\":{\"from\":0,\"to\":1048576,\"reason\":\"output limit\"}}\n");
+        assert_eq!(
+            gap_line("77d0", &gap),
+            "{\"job_id\":\"77d0\",\"gap\":{\"from\":0,\"to\":1048576,\"reason\":\"output limit\"}}\n"
+        );
     }
 }

@@ -37,7 +37,15 @@ mod tests {
 
     #[test]
     fn sizes_are_short_and_keep_one_digit() {
-        for (bytes, text) in [(0, "0"), (17, "17"), (1 << 10, "1K"), (512 << 20, "512M"), (3 << 29, "1.5G"), ((1 << 20) - 1, "1M"), (u64::MAX, "16E")] {
+        for (bytes, text) in [
+            (0, "0"),
+            (17, "17"),
+            (1 << 10, "1K"),
+            (512 << 20, "512M"),
+            (3 << 29, "1.5G"),
+            ((1 << 20) - 1, "1M"),
+            (u64::MAX, "16E"),
+        ] {
             assert_eq!(short(bytes), text);
         }
         assert_eq!(long(19_293_798), "18.4 MiB");

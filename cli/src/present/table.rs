@@ -7,8 +7,10 @@ use std::io::{self, IsTerminal};
 
 /// The narrowest a column of free text is cut to.
 const NARROWEST: usize = 8;
-const NAME: usize = 1;
-const STATE: usize = 2;
+/// Columns of free text, in the order in which they give way.
+const GIVING: [&str; 4] = ["COMMAND", "NAME", "OWNER", "PROFILE"];
+/// Columns left out, in this order, when even the narrowest table is too wide.
+const DISPENSABLE: [&str; 4] = ["PROFILE", "STARTED", "OWNER", "TIME"];
 
 /// How a table may look.
 #[derive(Clone, Copy, Debug)]
@@ -37,23 +39,21 @@ pub fn jobs(jobs: &[api::Job], now: Timestamp, shape: Shape, paint: Paint) -> St
     }
     let mut rows = vec![header.into_iter().map(String::from).collect::<Vec<_>>()];
     rows.extend(jobs.iter().map(|job| row(job, now, shape.owners)));
-    let state = STATE + usize::from(shape.owners);
-    let widths = fit(&rows, shape);
+    let widths = fit(&mut rows, shape.width);
+    let header = rows.first().cloned().unwrap_or_default();
     let mut lines = Vec::with_capacity(rows.len());
     for (number, cells) in rows.iter().enumerate() {
         let mut line = String::new();
-        for (column, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            let last = column + 1 == cells.len();
+        for ((cell, width), title) in cells.iter().zip(&widths).zip(&header) {
             let cut = cut(cell, *width);
-            let padding = " ".repeat(if last { 0 } else { width.saturating_sub(cut.chars().count()) });
-            let right = column == state + 1 || column == state + 3;
+            let padding = " ".repeat(width.saturating_sub(cut.chars().count()));
             let shown = match number.checked_sub(1).and_then(|index| jobs.get(index)) {
-                Some(job) if column == state => paint.state(job.state(), &cut),
+                Some(job) if title == "STATE" => paint.state(job.state(), &cut),
                 Some(_) => cut,
                 None => paint.bold(&cut),
             };
-            let separator = if last { "" } else { "  " };
-            line.push_str(&if right { format!("{padding}{shown}{separator}") } else { format!("{shown}{padding}{separator}") });
+            let right = title == "EXIT" || title == "TIME";
+            line.push_str(&if right { format!("{padding}{shown}  ") } else { format!("{shown}{padding}  ") });
         }
         lines.push(line.trim_end().to_owned());
     }
@@ -86,26 +86,46 @@ fn row(job: &api::Job, now: Timestamp, owners: bool) -> Vec<String> {
     cells
 }
 
-// Free text gives way, the command first, then name, owner and profile; ids, states and times stay whole.
-fn fit(rows: &[Vec<String>], shape: Shape) -> Vec<usize> {
-    let columns = rows.first().map_or(0, Vec::len);
-    let widest = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
-    let mut widths: Vec<usize> = (0..columns).map(widest).collect();
-    let Some(terminal) = shape.width else { return widths };
-    let available = terminal.saturating_sub(2 * columns.saturating_sub(1));
-    let mut giving = vec![columns.saturating_sub(1), NAME];
-    if shape.owners {
-        giving.push(2);
-    }
-    giving.push(columns.saturating_sub(2));
-    for column in giving {
-        let total: usize = widths.iter().sum();
-        let excess = total.saturating_sub(available);
-        if let Some(width) = widths.get_mut(column) {
-            *width = width.saturating_sub(excess).max(NARROWEST.min(*width));
+// Free text gives way, then whole columns do; ids, states and exit statuses stay.
+fn fit(rows: &mut [Vec<String>], terminal: Option<usize>) -> Vec<usize> {
+    let Some(terminal) = terminal else { return natural_widths(rows) };
+    for dispensable in DISPENSABLE {
+        if narrowest_widths(rows).iter().sum::<usize>() + separators(rows) <= terminal {
+            break;
+        }
+        if let Some(column) = column(rows, dispensable) {
+            rows.iter_mut().for_each(|row| drop(row.remove(column)));
         }
     }
+    let (mut widths, narrowest) = (natural_widths(rows), narrowest_widths(rows));
+    for title in GIVING {
+        let Some(column) = column(rows, title) else { continue };
+        let excess = (widths.iter().sum::<usize>() + separators(rows)).saturating_sub(terminal);
+        widths[column] = widths[column].saturating_sub(excess).max(narrowest[column]);
+    }
     widths
+}
+
+fn column(rows: &[Vec<String>], title: &str) -> Option<usize> {
+    rows.first()?.iter().position(|known| known == title)
+}
+
+fn separators(rows: &[Vec<String>]) -> usize {
+    2 * rows.first().map_or(0, Vec::len).saturating_sub(1)
+}
+
+fn natural_widths(rows: &[Vec<String>]) -> Vec<usize> {
+    let columns = 0..rows.first().map_or(0, Vec::len);
+    columns.map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect()
+}
+
+fn narrowest_widths(rows: &[Vec<String>]) -> Vec<usize> {
+    let giving = |column: usize| rows.first().is_some_and(|header| GIVING.contains(&header[column].as_str()));
+    natural_widths(rows)
+        .into_iter()
+        .enumerate()
+        .map(|(column, width)| if giving(column) { width.min(NARROWEST) } else { width })
+        .collect()
 }
 
 fn cut(cell: &str, width: usize) -> String {
@@ -155,13 +175,13 @@ mod tests {
     fn lines_fit_the_terminal_and_cut_cells_end_in_an_ellipsis() {
         let long = job("a-rather-long-name-of-a-job", &"word ".repeat(50));
         for owners in [false, true] {
-            for width in [90, 100, 120, 200] {
-                for line in table(&[long.clone()], Some(width), owners).lines() {
+            for width in [60, 80, 90, 100, 120, 200] {
+                for line in table(std::slice::from_ref(&long), Some(width), owners).lines() {
                     assert!(line.chars().count() <= width, "{width}: {line}");
                 }
             }
         }
-        assert!(table(&[long.clone()], Some(90), false).ends_with('…'));
+        assert!(table(std::slice::from_ref(&long), Some(100), false).ends_with('…'));
         assert!(!table(&[long], None, false).contains('…'));
     }
 

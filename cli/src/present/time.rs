@@ -52,13 +52,16 @@ pub fn relative_day(time: Timestamp, now: Timestamp) -> String {
 
 /// A calendar day, local.
 pub fn day(time: SystemTime) -> String {
-    Timestamp::try_from(time).map_or_else(|_| "an unknown day".to_owned(), |time| local(time).strftime("%Y-%m-%d").to_string())
+    Timestamp::try_from(time)
+        .map_or_else(|_| "an unknown day".to_owned(), |time| local(time).strftime("%Y-%m-%d").to_string())
 }
 
 /// Two units of a span: `12s`, `4m12s`, `1h30m`, `3d2h`; below ten seconds with a decimal: `1.3s`, `40ms`.
 pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();
-    let pair = |large: u64, a: &str, small: u64, b: &str| if small == 0 { format!("{large}{a}") } else { format!("{large}{a}{small:02}{b}") };
+    let pair = |large: u64, a: &str, small: u64, b: &str| {
+        if small == 0 { format!("{large}{a}") } else { format!("{large}{a}{small:02}{b}") }
+    };
     match seconds {
         0 if span.as_millis() == 0 => "0s".to_owned(),
         0 => format!("{}ms", span.as_millis()),
@@ -66,7 +69,14 @@ pub fn span(span: Duration) -> String {
         1..=59 => format!("{seconds}s"),
         60..=3599 => pair(seconds / 60, "m", seconds % 60, "s"),
         3600..=86_399 => pair(seconds / 3600, "h", seconds % 3600 / 60, "m"),
-        _ => format!("{}d{}", seconds / 86_400, match seconds % 86_400 / 3600 { 0 => String::new(), hours => format!("{hours}h") }),
+        _ => format!(
+            "{}d{}",
+            seconds / 86_400,
+            match seconds % 86_400 / 3600 {
+                0 => String::new(),
+                hours => format!("{hours}h"),
+            }
+        ),
     }
 }
 

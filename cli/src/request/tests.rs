@@ -61,7 +61,9 @@ fn the_options_of_other_tools_are_answered_with_what_to_write() {
         failure.to_string(),
         "-i after 'run' is not an option here; for standard input use --stdin, for an identity write airlock -i NAME run …"
     );
-    assert!(build(&JobArgs { interactive: 1, terminal: 1, ..args() }).unwrap_err().to_string().starts_with("-it after"));
+    assert!(
+        build(&JobArgs { interactive: 1, terminal: 1, ..args() }).unwrap_err().to_string().starts_with("-it after")
+    );
     assert!(build(&JobArgs { terminal: 1, ..args() }).is_err());
 }
 
@@ -80,8 +82,11 @@ fn variables_come_from_files_and_options_and_the_last_one_wins() {
     std::fs::write(&file, "# comment\nA=1\r\n\nB=two words = x\nC=\n").unwrap();
     let env = vec!["A=over".into(), "D=a=b".into()];
     let variables = build(&JobArgs { env, env_file: vec![file], ..args() }).unwrap().env;
-    let shown: Vec<(String, String)> =
-        variables.iter().map(|variable| (variable.name.clone(), String::from_utf8(variable.value.to_vec()).unwrap())).collect();
-    let expected = [("A", "over"), ("B", "two words = x"), ("C", ""), ("D", "a=b")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    let shown: Vec<(String, String)> = variables
+        .iter()
+        .map(|variable| (variable.name.clone(), String::from_utf8(variable.value.to_vec()).unwrap()))
+        .collect();
+    let expected =
+        [("A", "over"), ("B", "two words = x"), ("C", ""), ("D", "a=b")].map(|(a, b)| (a.to_owned(), b.to_owned()));
     assert_eq!(shown, expected);
 }

@@ -105,7 +105,8 @@ pub fn set_current(file: &Path, name: &str) -> Result<(), Failure> {
 pub fn add(file: &Path, name: &str, context: Context) -> Result<(), Failure> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if name.is_empty() || !name.chars().all(allowed) {
-        return Err(Failure::usage(format!("'{name}' is not a name for a context")).hint("use letters, digits, dashes and underscores"));
+        return Err(Failure::usage(format!("'{name}' is not a name for a context"))
+            .hint("use letters, digits, dashes and underscores"));
     }
     let mut wanted = Contexts::load(file)?;
     if wanted.context.contains_key(name) {
@@ -170,8 +171,11 @@ fn change(file: &Path, wanted: &Contexts, edit: impl FnOnce(&str) -> String) -> 
     };
     let edited = edit(&text);
     if Contexts::parse(&edited, file).ok().as_ref() != Some(wanted) {
-        return Err(Failure::new("FAILED_PRECONDITION", format!("{} is written in a way that cannot be changed safely", file.display()))
-            .hint("edit it by hand"));
+        return Err(Failure::new(
+            "FAILED_PRECONDITION",
+            format!("{} is written in a way that cannot be changed safely", file.display()),
+        )
+        .hint("edit it by hand"));
     }
     replace(file, &edited).map_err(|error| cannot("write", file, &error))
 }

@@ -60,8 +60,9 @@ impl Settings {
     pub fn find(global: &GlobalArgs) -> Result<Self, Failure> {
         let file = file::location(global.config.as_deref());
         let mut contexts = Contexts::load(&file)?;
-        let context = choose(global.context.clone(), "-c", "AIRLOCK_CONTEXT")
-            .or_else(|| contexts.current.clone().map(|value| Setting { value, source: Source::Context("current".into()) }));
+        let context = choose(global.context.clone(), "-c", "AIRLOCK_CONTEXT").or_else(|| {
+            contexts.current.clone().map(|value| Setting { value, source: Source::Context("current".into()) })
+        });
         let entry = match &context {
             None => None,
             Some(chosen) => match contexts.context.remove(&chosen.value) {
@@ -70,9 +71,11 @@ impl Settings {
             },
         };
         let name = context.as_ref().map(|context| context.value.clone()).unwrap_or_default();
-        let of_context = |value: Option<String>| value.map(|value| Setting { value, source: Source::Context(name.clone()) });
-        let (server, server_name, identity, certs) =
-            entry.map_or((None, None, None, None), |entry| (Some(entry.server), entry.server_name, entry.identity, entry.certs));
+        let of_context =
+            |value: Option<String>| value.map(|value| Setting { value, source: Source::Context(name.clone()) });
+        let (server, server_name, identity, certs) = entry.map_or((None, None, None, None), |entry| {
+            (Some(entry.server), entry.server_name, entry.identity, entry.certs)
+        });
 
         let direct = choose(global.server.clone(), "--server", "AIRLOCK_SERVER");
         // A context's server_name speaks of that context's server and of no other.
@@ -80,9 +83,10 @@ impl Settings {
         let server_name = choose(global.server_name.clone(), "--server-name", "AIRLOCK_SERVER_NAME").or(inherited);
         let server = direct.or_else(|| of_context(server)).unwrap_or_else(|| default("localhost".to_owned()));
         let server = Setting { value: server.value.parse::<ServerAddress>()?, source: server.source };
-        let identity = choose(global.identity.clone(), "-i", "AIRLOCK_IDENTITY")
-            .or_else(|| of_context(identity))
-            .unwrap_or_else(|| default(env::var("USER").or_else(|_| env::var("LOGNAME")).unwrap_or_else(|_| "root".into())));
+        let identity =
+            choose(global.identity.clone(), "-i", "AIRLOCK_IDENTITY").or_else(|| of_context(identity)).unwrap_or_else(
+                || default(env::var("USER").or_else(|_| env::var("LOGNAME")).unwrap_or_else(|_| "root".into())),
+            );
         let folder = file.parent().unwrap_or(Path::new("."));
         let certs = match choose_path(global.certs.clone(), "--certs", "AIRLOCK_CERTS") {
             Some(certs) => certs,
@@ -136,7 +140,9 @@ pub fn format(option: Option<Format>) -> Result<Format, Failure> {
         (Some(format), _) => Ok(format),
         (None, None | Some("text")) => Ok(Format::Text),
         (None, Some("json")) => Ok(Format::Json),
-        (None, Some(other)) => Err(Failure::usage(format!("AIRLOCK_FORMAT '{other}' is not a format")).hint("use text or json")),
+        (None, Some(other)) => {
+            Err(Failure::usage(format!("AIRLOCK_FORMAT '{other}' is not a format")).hint("use text or json"))
+        }
     }
 }
 
@@ -160,7 +166,11 @@ pub fn repeated_options(global: &GlobalArgs) -> String {
 /// `word` as a shell reads it back.
 pub fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 fn choose(option: Option<String>, option_name: &'static str, variable: &'static str) -> Option<Setting<String>> {

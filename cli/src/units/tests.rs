@@ -29,7 +29,24 @@ fn decimal_units_are_refused_because_they_mean_two_things() {
 
 #[test]
 fn what_is_no_size_is_refused() {
-    for text in ["", "lots", "-1", "+1", "1e9", "1..5G", ".5G", "5.", "1 G", "1G ", "0x10", "1.5", "16777216T", "9999999999999999999", "１G", "1P"] {
+    for text in [
+        "",
+        "lots",
+        "-1",
+        "+1",
+        "1e9",
+        "1..5G",
+        ".5G",
+        "5.",
+        "1 G",
+        "1G ",
+        "0x10",
+        "1.5",
+        "16777216T",
+        "9999999999999999999",
+        "１G",
+        "1P",
+    ] {
         assert!(size(text).is_err(), "{text}");
     }
 }
@@ -46,7 +63,16 @@ fn a_percentage_is_of_one_core_and_a_bare_number_is_cores() {
 
 #[test]
 fn durations_add_falling_units_and_bare_numbers_are_seconds() {
-    for (text, seconds) in [("30s", 30.0), ("5m", 300.0), ("1h30m", 5400.0), ("7d", 604_800.0), ("90", 90.0), ("1.5", 1.5), ("250ms", 0.25), ("1m500ms", 60.5)] {
+    for (text, seconds) in [
+        ("30s", 30.0),
+        ("5m", 300.0),
+        ("1h30m", 5400.0),
+        ("7d", 604_800.0),
+        ("90", 90.0),
+        ("1.5", 1.5),
+        ("250ms", 0.25),
+        ("1m500ms", 60.5),
+    ] {
         assert_eq!(duration(text), Ok(Duration::from_secs_f64(seconds)), "{text}");
     }
     for text in ["", "s", "5x", "5m1h", "1h30", "30m30m", "-5s", "1 h", "36501d", "99999999999999999d"] {
@@ -69,7 +95,8 @@ proptest! {
     #[test]
     fn a_larger_size_never_parses_to_fewer_bytes(whole in 0u64..1000, a in 0u32..1000, b in 0u32..1000) {
         let (low, high) = (a.min(b), a.max(b));
-        prop_assert!(size(&format!("{whole}.{low:03}G")).unwrap() <= size(&format!("{whole}.{high:03}G")).unwrap());
+        let (smaller, larger) = (size(&format!("{whole}.{low:03}G")).unwrap(), size(&format!("{whole}.{high:03}G")).unwrap());
+        prop_assert!(smaller <= larger);
     }
 
     #[test]

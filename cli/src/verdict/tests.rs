@@ -84,7 +84,8 @@ fn a_log_that_may_lack_its_end_is_not_a_success() {
 
 #[test]
 fn a_command_that_looks_like_a_shell_line_is_answered_with_the_way_to_run_one() {
-    let start_error = Some(StartError { step: "exec".into(), errno: 2, message: "no program 'mkae test' in /usr/bin".into() });
+    let start_error =
+        Some(StartError { step: "exec".into(), errno: 2, message: "no program 'mkae test' in /usr/bin".into() });
     let job = Job { exit_status: Some(127), start_error, command: vec!["mkae test".into()], ..job(JobState::Error) };
     let verdict = judged(&job);
     assert_eq!(verdict.status, 127);

@@ -25,8 +25,19 @@ fn job() -> api::Job {
             timeout_seconds: Some(86400.0),
             ..Default::default()
         }),
-        usage: Some(api::Usage { cpu_seconds: 903.2, memory_peak_bytes: Some(536_870_912), pids_peak: Some(97), ..Default::default() }),
-        output: Some(api::Output { bytes: 19_293_798, stdout_bytes: 18_769_510, stderr_bytes: 524_288, complete: true, ..Default::default() }),
+        usage: Some(api::Usage {
+            cpu_seconds: 903.2,
+            memory_peak_bytes: Some(536_870_912),
+            pids_peak: Some(97),
+            ..Default::default()
+        }),
+        output: Some(api::Output {
+            bytes: 19_293_798,
+            stdout_bytes: 18_769_510,
+            stderr_bytes: 524_288,
+            complete: true,
+            ..Default::default()
+        }),
         ..Default::default()
     }
 }
@@ -55,7 +66,14 @@ fn a_card_says_how_a_job_ended_and_what_to_do_next() {
 
 #[test]
 fn a_live_job_shows_no_exit() {
-    let live = api::Job { state: api::JobState::Running.into(), ended_at: None, exit: None, usage: None, oom_kills: 0, ..job() };
+    let live = api::Job {
+        state: api::JobState::Running.into(),
+        ended_at: None,
+        exit: None,
+        usage: None,
+        oom_kills: 0,
+        ..job()
+    };
     let text = text(&live);
     assert!(!text.contains("exit  "), "{text}");
     assert!(text.contains("airlock stop 3f9a1c2e") && text.contains("runs for 6m12s"), "{text}");

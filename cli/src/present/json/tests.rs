@@ -73,7 +73,12 @@ fn what_does_not_apply_is_left_out_and_never_null() {
 
 #[test]
 fn a_live_job_shows_no_exit_status_whatever_the_record_holds() {
-    let job = api::Job { job_id: "a".into(), state: api::JobState::Running.into(), exit_status: Some(0), ..Default::default() };
+    let job = api::Job {
+        job_id: "a".into(),
+        state: api::JobState::Running.into(),
+        exit_status: Some(0),
+        ..Default::default()
+    };
     assert!(!job_line(&job).contains("exit_status"));
 }
 

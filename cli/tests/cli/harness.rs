@@ -1,0 +1,148 @@
+//! Starts the real binary the way a shell would.
+
+use crate::fake::Fake;
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    io::{Read, Write},
+    os::unix::process::ExitStatusExt,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// What a finished call left.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: ExitStatus,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+/// A call that still runs.
+pub struct Running {
+    child: Child,
+    stdout: Option<JoinHandle<Vec<u8>>>,
+    stderr: JoinHandle<Vec<u8>>,
+}
+
+impl Finished {
+    /// The exit code, or 128 + signal as a shell shows it.
+    #[track_caller]
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.stdout.clone()).unwrap()
+    }
+}
+
+impl Running {
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Closes the reading side of its standard output.
+    pub fn take_stdout(&mut self) -> std::process::ChildStdout {
+        self.child.stdout.take().unwrap()
+    }
+
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    pub fn finish(mut self) -> Finished {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > deadline {
+                self.child.kill().unwrap();
+                let stderr = String::from_utf8_lossy(&self.stderr.join().unwrap()).into_owned();
+                panic!("airlock did not end; it said: {stderr}");
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        let stdout = self.stdout.map_or_else(Vec::new, |reader| reader.join().unwrap());
+        Finished { status, stdout, stderr: String::from_utf8(self.stderr.join().unwrap()).unwrap() }
+    }
+}
+
+/// The binary, told to speak to `port` as alice. `env` undoes what our own parent made us ignore.
+pub fn command(fake: &Fake, port: u16, words: &[&str]) -> Command {
+    let mut command = Command::new("/usr/bin/env");
+    command
+        .arg("--default-signal=INT,QUIT,HUP,TERM,PIPE")
+        .arg(env!("CARGO_BIN_EXE_airlock"))
+        .args(words)
+        .env_clear()
+        .env("HOME", fake.folder.path())
+        .env("TZ", "UTC")
+        .env("AIRLOCK_SERVER", format!("localhost:{port}"))
+        .env("AIRLOCK_CERTS", fake.folder.path())
+        .env("AIRLOCK_IDENTITY", "alice")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+pub fn spawn(mut command: Command) -> Running {
+    let mut child = command.spawn().unwrap();
+    let mut out = child.stdout.take();
+    let mut err = child.stderr.take().unwrap();
+    let stdout = out.take().map(|mut out| thread::spawn(move || read_all(&mut out)));
+    Running { child, stdout, stderr: thread::spawn(move || read_all(&mut err)) }
+}
+
+/// As [`spawn`], and leaves standard output to the test.
+pub fn spawn_unread(mut command: Command) -> Running {
+    let mut child = command.spawn().unwrap();
+    let mut err = child.stderr.take().unwrap();
+    Running { child, stdout: None, stderr: thread::spawn(move || read_all(&mut err)) }
+}
+
+/// Calls the binary and waits for its end.
+pub fn airlock(fake: &Fake, words: &[&str]) -> Finished {
+    spawn(command(fake, fake.port, words)).finish()
+}
+
+/// As [`airlock`], with something on standard input.
+pub fn airlock_with_input(fake: &Fake, words: &[&str], input: &[u8]) -> Finished {
+    let mut command = command(fake, fake.port, words);
+    command.stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let feeder = thread::spawn(move || drop(pipe.write_all(&input)));
+    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let running = Running {
+        child,
+        stdout: Some(thread::spawn(move || read_all(&mut out))),
+        stderr: thread::spawn(move || read_all(&mut err)),
+    };
+    let finished = running.finish();
+    feeder.join().unwrap();
+    finished
+}
+
+/// Bytes without any pattern, the same in every run.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+fn read_all(source: &mut impl Read) -> Vec<u8> {
+    let mut all = Vec::new();
+    source.read_to_end(&mut all).unwrap();
+    all
+}
