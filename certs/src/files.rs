@@ -69,8 +69,12 @@ pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, Error> {
 
 /// Makes a folder with mode 0700, or accepts an existing one that nobody else may change.
 pub(crate) fn create_private_folder(path: &Path) -> Result<(), Error> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("make", path))?;
-    require_private_folder(path)
+    // Folders above it are nobody's secret: the frontend's configuration may be to stand beside the authority.
+    create_output_folder(path.parent().unwrap_or(Path::new("")))?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Error::io("make", path)(error)),
+        _ => require_private_folder(path),
+    }
 }
 
 /// Refuses a folder in which others than its owner could put files.

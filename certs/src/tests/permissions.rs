@@ -47,6 +47,15 @@ fn private_keys_and_the_index_are_for_their_owner_alone() {
 }
 
 #[test]
+fn only_the_authoritys_own_folder_is_closed_to_others() {
+    let root = tempfile::tempdir().expect("a folder");
+    init(&InitOptions::new(root.path().join("etc/airlock/ca"))).expect("a new authority");
+    let mode = |path: &str| fs::metadata(root.path().join(path)).expect("folder").mode() & 0o777;
+    assert_eq!(mode("etc/airlock/ca"), 0o700);
+    assert_ne!(mode("etc/airlock") & 0o055, 0, "other users cannot pass");
+}
+
+#[test]
 fn nothing_that_exists_is_overwritten_and_nothing_else_is_made_then() {
     let fixture = Fixture::new();
     let twice = init(&options(fixture.root.path()));
