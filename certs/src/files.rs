@@ -72,7 +72,7 @@ pub(crate) fn create_private_folder(path: &Path) -> Result<(), Error> {
     // Folders above it are nobody's secret: the frontend's configuration may be to stand beside the authority.
     create_output_folder(path.parent().unwrap_or(Path::new("")))?;
     match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Error::io("make", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Error::io("make", path)(error)),
         _ => require_private_folder(path),
     }
 }
