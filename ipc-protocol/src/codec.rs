@@ -115,4 +115,3 @@ fn complete<T>(value: T, used: usize, body: &[u8]) -> Result<T, CodecError> {
 fn malformed(error: bincode::error::DecodeError) -> CodecError {
     CodecError::Malformed(error.to_string())
 }
-

@@ -35,7 +35,9 @@ mod ids;
 mod limits;
 mod request;
 
-pub use answer::{Answer, End, Facts, JobEntry, LostReason, Phase, ProfileInfo, Refusal, SignalOutcome, StartError, StopFact};
+pub use answer::{
+    Answer, End, Facts, JobEntry, LostReason, Phase, ProfileInfo, Refusal, SignalOutcome, StartError, StopFact,
+};
 pub use codec::{CodecError, decode_answer, decode_request, encode_answer, encode_request, output_prefix};
 pub use frame::{FrameBuffer, FrameError, body_length, frame_header};
 pub use ids::{JobId, ParseJobIdError, Stream};

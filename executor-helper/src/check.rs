@@ -1,0 +1,106 @@
+//! `airlock-executor --check`: what would work here, what not, and what to do, in plain words.
+
+use std::{path::Path, process::ExitCode};
+
+use crate::{
+    cgroup::Hierarchy,
+    config::{Config, FRESH, RunAs},
+    filters::Filters,
+    listener,
+    shared::plan::namespace,
+};
+
+struct Report {
+    failed: u32,
+    warned: u32,
+}
+
+impl Report {
+    fn line(&mut self, kind: &str, subject: &str, text: &str) {
+        self.failed = self.failed.saturating_add(u32::from(kind == "FAIL"));
+        self.warned = self.warned.saturating_add(u32::from(kind == "warn"));
+        println!("{kind:<5} {subject:<13} {text}");
+    }
+
+    fn result<T>(&mut self, subject: &str, result: Result<T, String>, ok: impl Fn(&T) -> String) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.line("ok", subject, &ok(&value));
+                Some(value)
+            }
+            Err(why) => {
+                self.line("FAIL", subject, &why);
+                None
+            }
+        }
+    }
+}
+
+/// Prints the report. Exit status 0 when nothing failed, warnings or not, else 1.
+pub fn run(path: &Path) -> ExitCode {
+    let mut report = Report { failed: 0, warned: 0 };
+    if !rustix::process::geteuid().is_root() {
+        report.line("warn", "user", "not root: some of what follows fails for that reason alone");
+    }
+    let kernel = rustix::system::uname();
+    report.line("ok", "kernel", &kernel.release().to_string_lossy());
+    let filters = Filters::compile().map(drop).map_err(|e| e.to_string());
+    report.result("seccomp", filters, |()| "the filters compile".into());
+    let config = Config::load(path).map_err(|e| e.to_string());
+    if let Some(config) =
+        report.result("config", config, |c| format!("{}, {} profiles", path.display(), c.profiles.len()))
+    {
+        check_host(&mut report, &config);
+        check_profiles(&mut report, &config);
+    }
+    println!("{} failed, {} warnings", report.failed, report.warned);
+    if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn check_host(report: &mut Report, config: &Config) {
+    let access = rustix::fs::access(&config.keeper, rustix::fs::Access::EXEC_OK);
+    let keeper = access.map_err(|e| format!("{}: {e}", config.keeper.display()));
+    report.result("keeper", keeper, |()| config.keeper.display().to_string());
+    let device = config.io_device.clone().or_else(|| listener::block_device_of(&config.work_dir));
+    if device.is_none() {
+        report.line("warn", "io", "work_dir is on no block device of its own: io limits are refused; set io_device");
+    }
+    let hierarchy = Hierarchy::open(&config.cgroup, &config.ceilings, device);
+    if let Some(hierarchy) = report
+        .result("cgroups", hierarchy, |h| format!("{}, {} (ceilings written and read back)", h.kind(), config.cgroup))
+    {
+        for missing in hierarchy.missing() {
+            report.line(
+                "warn",
+                "cgroups",
+                &format!("there is no {missing:?} controller: jobs that need its limit are refused"),
+            );
+        }
+    }
+    let (first, count) = config.pool;
+    let last = first.saturating_add(count.saturating_sub(1));
+    report.line("ok", "uid pool", &format!("{first}-{last} free in passwd, group, subuid and subgid"));
+    let space = rustix::fs::statvfs(&config.work_dir).map_err(|e| format!("{}: {e}", config.work_dir.display()));
+    let free = |s: &rustix::fs::StatVfs| {
+        format!("{} has {} GiB free", config.work_dir.display(), s.f_bavail.saturating_mul(s.f_frsize) >> 30)
+    };
+    report.result("disk", space, free);
+}
+
+fn check_profiles(report: &mut Report, config: &Config) {
+    for profile in &config.profiles {
+        let missing = profile.cwd.iter().filter(|dir| *dir != FRESH).find(|dir| !Path::new(dir).is_dir());
+        if let Some(dir) = missing {
+            report.line("warn", &profile.name, &format!("the folder {dir} does not exist"));
+        }
+        let user = match &profile.run_as {
+            RunAs::Pool => "pooled uid".to_owned(),
+            RunAs::Named(user, _) => format!("user {} ({})", user.name, user.uid),
+        };
+        let has = |bit| profile.namespaces & bit != 0;
+        let own =
+            if has(namespace::MOUNT | namespace::PID) { "own processes and /tmp" } else { "sees the host's processes" };
+        let network = if has(namespace::NET) { "no network" } else { "the network of this host" };
+        report.line("ok", &profile.name, &format!("{user}; {own}; {network}"));
+    }
+}

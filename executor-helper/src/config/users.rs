@@ -1,0 +1,89 @@
+//! Users and groups of this host, read from files. Root asks no name service: profiles may only name users of /etc/passwd.
+
+use std::{fs, io, path::Path};
+
+/// A user of /etc/passwd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Home directory.
+    pub home: String,
+}
+
+/// What the four files say.
+#[derive(Debug, Default)]
+pub struct Users {
+    passwd: Vec<User>,
+    groups: Vec<(String, u32, Vec<String>)>,
+    subordinate: Vec<(u32, u32)>,
+}
+
+impl Users {
+    /// Reads passwd, group, subuid and subgid below `etc`; the last two may be missing.
+    pub fn read(etc: &Path) -> io::Result<Self> {
+        let optional = |name| match fs::read_to_string(etc.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            other => other,
+        };
+        let mut users = Self::default();
+        for line in fs::read_to_string(etc.join("passwd"))?.lines() {
+            if let [name, _, uid, gid, _, home, ..] = fields(line)[..]
+                && let (Ok(uid), Ok(gid)) = (uid.parse(), gid.parse())
+            {
+                users.passwd.push(User { name: name.into(), uid, gid, home: home.into() });
+            }
+        }
+        for line in fs::read_to_string(etc.join("group"))?.lines() {
+            if let [name, _, gid, members, ..] = fields(line)[..]
+                && let Ok(gid) = gid.parse()
+            {
+                let members = members.split(',').filter(|m| !m.is_empty()).map(str::to_owned).collect();
+                users.groups.push((name.into(), gid, members));
+            }
+        }
+        for line in (optional("subuid")? + "\n" + &optional("subgid")?).lines() {
+            if let [_, first, count, ..] = fields(line)[..]
+                && let (Ok(first), Ok(count)) = (first.parse(), count.parse())
+            {
+                users.subordinate.push((first, count));
+            }
+        }
+        Ok(users)
+    }
+
+    /// The user of this name.
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.passwd.iter().find(|user| user.name == name)
+    }
+
+    /// The gid of the group of this name.
+    pub fn group(&self, name: &str) -> Option<u32> {
+        self.groups.iter().find(|(group, ..)| group == name).map(|(_, gid, _)| *gid)
+    }
+
+    /// Names of the supplementary groups that list this user.
+    pub fn groups_of<'a>(&'a self, user: &'a User) -> impl Iterator<Item = &'a str> {
+        let listed = |(_, gid, members): &&(String, u32, Vec<String>)| *gid != user.gid && members.contains(&user.name);
+        self.groups.iter().filter(listed).map(|(group, ..)| group.as_str())
+    }
+
+    /// What already uses an id of `first..first+count`, in words.
+    pub fn conflict(&self, first: u32, count: u32) -> Option<String> {
+        let last = first.saturating_add(count.saturating_sub(1));
+        let within = |id: u32| (first..=last).contains(&id);
+        let user = self.passwd.iter().find(|u| within(u.uid) || within(u.gid)).map(|u| format!("user {}", u.name));
+        let group = || self.groups.iter().find(|(_, gid, _)| within(*gid)).map(|(name, ..)| format!("group {name}"));
+        let overlaps = |(f, c): &&(u32, u32)| *f <= last && first <= f.saturating_add(c.saturating_sub(1));
+        let subordinate = || self.subordinate.iter().find(overlaps).map(|(f, c)| format!("subordinate ids {f}+{c}"));
+        user.or_else(group).or_else(subordinate)
+    }
+}
+
+fn fields(line: &str) -> Vec<&str> {
+    line.split(':').collect()
+}

@@ -1,0 +1,136 @@
+//! From `main` to the loop: what is given up, what is taken over, what is refused.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use rustix::{
+    process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit},
+    thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities},
+};
+
+use crate::{
+    audit,
+    birth::Midwife,
+    config::Config,
+    executor::{Executor, log},
+    filters::Filters,
+    listener,
+    sys::process,
+};
+
+const USAGE: &str = "usage: airlock-executor [--config FILE] [--check]
+       airlock-executor verify-audit [--head HASH] FILE...
+       airlock-executor --version";
+const CONFIG: &str = "/etc/airlock/executor.toml";
+
+/// What the executor keeps, each with the line that needs it.
+const KEPT: [CapabilitySet; 6] = [
+    CapabilitySet::SETUID,    // keeper/child.rs 16: the change of user
+    CapabilitySet::SETGID,    // keeper/child.rs 16: the change of group
+    CapabilitySet::SETPCAP,   // keeper/child.rs 15: emptying the bounding set
+    CapabilitySet::KILL,      // executor/requests.rs send: signals to another uid's processes
+    CapabilitySet::CHOWN,     // birth.rs make_directory: the fresh directory's owner
+    CapabilitySet::SYS_ADMIN, // keeper/mounts.rs and the namespaces of a clone; dropped where no profile has any
+];
+
+/// The program. Exit status 0 after a stop that was asked for, 1 when something failed, 2 for wrong usage.
+pub fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let result = match words[..] {
+        [] => serve(Path::new(CONFIG)),
+        ["--config", file] => serve(Path::new(file)),
+        ["--check"] => return crate::check::run(Path::new(CONFIG)),
+        ["--check", "--config", file] | ["--config", file, "--check"] => return crate::check::run(Path::new(file)),
+        ["verify-audit", "--head", head, ref files @ ..] if !files.is_empty() => verify(files, Some(head)),
+        ["verify-audit", ref files @ ..] if !files.is_empty() && !files.contains(&"--head") => verify(files, None),
+        ["--version"] => {
+            println!("airlock-executor {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("airlock-executor: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn verify(files: &[&str], head: Option<&str>) -> Result<(), String> {
+    let (seq, hash) = audit::verify(files.iter().map(Path::new), head)?;
+    println!("ok: the trail is whole up to line {seq}, hash {hash}");
+    Ok(())
+}
+
+fn serve(path: &Path) -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("must be started as root; it gives up what it does not need".into());
+    }
+    let socket = listener::from_systemd()?;
+    clean_descriptors(socket.is_some())?;
+    let filters = Filters::compile().map_err(|e| format!("system call filters: {e}"))?;
+    let config = Config::load(path).map_err(|e| e.to_string())?;
+    let midwife = Midwife::new(&config.keeper, filters)?;
+    raise_descriptors();
+    let listener = match socket {
+        Some(socket) => socket,
+        None => listener::make(&config.socket, config.frontend.1)?,
+    };
+    confine(config.profiles.iter().any(|profile| profile.namespaces != 0))?;
+    let mut executor = Executor::open(PathBuf::from(path), config, listener, midwife)?;
+    listener::notify_ready();
+    log(5, concat!("airlock-executor ", env!("CARGO_PKG_VERSION"), " serves"));
+    executor.run()
+}
+
+// 0 to 2 must be open, or a pipe of a job could get such a number; nothing else may be, or a job could inherit it.
+fn clean_descriptors(keep_socket: bool) -> Result<(), String> {
+    use rustix::fs::{Mode, OFlags, open};
+    loop {
+        let null = open("/dev/null", OFlags::RDWR, Mode::empty()).map_err(|e| format!("/dev/null: {e}"))?;
+        if rustix::fd::AsRawFd::as_raw_fd(&null) > 2 {
+            break;
+        }
+        std::mem::forget(null);
+    }
+    if keep_socket { Ok(()) } else { process::close_from(3).map_err(|e| format!("close_range: {e}")) }
+}
+
+fn raise_descriptors() {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
+}
+
+/// Gives up every capability but [`KEPT`], hides this process's memory from others of uid 0, and empties its environment.
+fn confine(namespaces: bool) -> Result<(), String> {
+    let fail = |what: &'static str| move |errno: rustix::io::Errno| format!("{what}: {errno}");
+    let kept = KEPT
+        .into_iter()
+        .filter(|cap| namespaces || *cap != CapabilitySet::SYS_ADMIN)
+        .fold(CapabilitySet::empty(), |set, cap| set | cap);
+    let have = capabilities(None).map_err(fail("capabilities"))?;
+    let lacking = kept.difference(have.permitted);
+    if !lacking.is_empty() {
+        return Err(format!(
+            "the capabilities {lacking:?} are missing; the unit's CapabilityBoundingSet must have them"
+        ));
+    }
+    for bit in 0..64u32 {
+        let one = CapabilitySet::from_bits_retain(1u64.wrapping_shl(bit));
+        // EINVAL past the last capability of this kernel.
+        if !kept.contains(one) && rustix::thread::remove_capability_from_bounding_set(one).is_err() && bit < 41 {
+            return Err(format!("capability {bit} cannot be dropped from the bounding set"));
+        }
+    }
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    set_capabilities(None, sets).map_err(fail("dropping capabilities"))?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(fail("PR_SET_DUMPABLE"))
+}
