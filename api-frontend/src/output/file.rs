@@ -3,7 +3,10 @@
 use std::{
     fs::File,
     io::{self, IoSliceMut},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use bytes::{Buf, Bytes};
@@ -14,9 +17,80 @@ use rustix::{
 use tokio::task::spawn_blocking;
 
 use super::{
-    record::{RECORD_MAX, left_in_block, next_record_at},
+    record::{ParseError, RECORD_MAX, RecordHeader, left_in_block, next_record_at, parse_header, parse_record},
     segment::{SEGMENT_HEADER_LEN, Segment},
 };
+
+/// The largest read, in bytes.
+const READ_MAX: usize = 256 * 1024;
+/// With more bytes than this in all parts of all logs, reads become as small as one record allows.
+const PARTS_MAX: usize = 8 * 1024 * 1024;
+/// Parts of one log that readers may share.
+const RECENT: usize = 16;
+
+/// A part of a segment, as read for one reader and used by all who are at the same place. It lives as long as one of them (or a
+/// chunk) needs it.
+#[derive(Debug)]
+pub(super) struct Part {
+    segment: u64,
+    begin: u64,
+    bytes: Vec<u8>,
+    /// Records before this file position were found whole by somebody.
+    whole_to: AtomicU64,
+    used: Arc<AtomicUsize>,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+/// What readers of a log read most recently.
+#[derive(Debug)]
+pub(super) struct Parts {
+    recent: Mutex<Vec<Weak<Part>>>,
+    /// Bytes of the parts of all logs.
+    used: Arc<AtomicUsize>,
+}
+
+impl Parts {
+    /// `used` counts the bytes of the parts of all logs.
+    pub fn new(used: Arc<AtomicUsize>) -> Self {
+        Self { recent: Mutex::default(), used }
+    }
+
+    /// A part that holds what a read of `length` bytes at `position` is for: a record there, whole.
+    fn find(&self, segment: u64, position: u64, length: usize) -> Option<Arc<Part>> {
+        let to = position + length.min(RECORD_MAX) as u64;
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().rev().filter_map(Weak::upgrade).find(|part| {
+            part.segment == segment && part.begin <= position && part.begin + part.bytes.len() as u64 >= to
+        })
+    }
+
+    fn add(&self, segment: u64, begin: u64, bytes: Vec<u8>) -> Arc<Part> {
+        self.used.fetch_add(bytes.len(), Ordering::Relaxed);
+        let part =
+            Arc::new(Part { segment, begin, bytes, whole_to: AtomicU64::new(begin), used: Arc::clone(&self.used) });
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|part| part.strong_count() > 0);
+        if recent.len() >= RECENT {
+            recent.remove(0);
+        }
+        recent.push(Arc::downgrade(&part));
+        part
+    }
+}
+
+/// Keeps a part alive for the bytes that are taken from it.
+struct Shared(Arc<Part>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.bytes
+    }
+}
 
 /// A place in an open segment.
 #[derive(Debug)]
@@ -28,11 +102,58 @@ pub(super) struct Cursor {
     pub position: u64,
     /// Bytes that were read and not yet looked at.
     pub buffer: Bytes,
+    /// What they are taken from.
+    part: Option<Arc<Part>>,
 }
 
 impl Cursor {
     pub fn new(segment: Segment, file: Arc<File>) -> Self {
-        Self { segment, file, position: SEGMENT_HEADER_LEN, buffer: Bytes::new() }
+        Self { segment, file, position: SEGMENT_HEADER_LEN, buffer: Bytes::new(), part: None }
+    }
+
+    /// The record at the beginning of the buffer. Its payload is checked by the first reader who comes to it.
+    pub fn parse(&self) -> Result<RecordHeader, ParseError> {
+        let Some(part) = &self.part else { return parse_record(&self.buffer) };
+        let whole_to = part.whole_to.load(Ordering::Acquire);
+        let header = parse_header(&self.buffer)?;
+        let next = next_record_at(self.position + header.size() as u64);
+        if next <= whole_to {
+            return Ok(header);
+        }
+        let header = parse_record(&self.buffer)?;
+        if self.position <= whole_to {
+            part.whole_to.fetch_max(next, Ordering::Release);
+        }
+        Ok(header)
+    }
+
+    /// Makes room for another read.
+    pub fn clear(&mut self) {
+        self.buffer = Bytes::new();
+        self.part = None;
+    }
+
+    /// Fills the buffer from the position on, or takes what another reader has there. Answers whether the file reaches as far as
+    /// the segment. The position must lie before the segment's end.
+    pub async fn read(&mut self, parts: &Parts) -> io::Result<bool> {
+        let (segment, position) = (self.segment.index, self.position);
+        let most = if parts.used.load(Ordering::Relaxed) < PARTS_MAX { READ_MAX } else { RECORD_MAX };
+        let length = left_in_block(position).min(self.segment.size - position).min(most as u64) as usize;
+        let part = match parts.find(segment, position, length) {
+            Some(part) => part,
+            None => {
+                let bytes = read_part(&self.file, position, length).await?;
+                if bytes.len() < length {
+                    return Ok(false);
+                }
+                parts.add(segment, position, bytes)
+            }
+        };
+        let before = usize::try_from(position - part.begin).unwrap_or(usize::MAX);
+        self.buffer = Bytes::from_owner(Shared(Arc::clone(&part)));
+        self.buffer.advance(before.min(self.buffer.len()));
+        self.part = Some(part);
+        Ok(true)
     }
 
     /// Passes a record of `size` bytes and what fills the block after it.
@@ -65,14 +186,15 @@ impl Cursor {
         if passed < self.buffer.len() {
             self.buffer.advance(passed);
         } else {
-            self.buffer = Bytes::new();
+            self.clear();
         }
     }
 }
 
-/// Reads `length` bytes (fewer only at the end of the file). What the page cache has is read here, which is quicker than
-/// handing it to another thread; what the disk must bring is left to a thread that may wait.
-pub(super) async fn read_part(file: &Arc<File>, position: u64, length: usize) -> io::Result<Bytes> {
+/// Reads `length` bytes (fewer only at the end of the file). What the page cache has is read here: 256 KiB take some 10 µs,
+/// handing them to another thread takes 50. What the disk must bring can take milliseconds, in which this thread would serve
+/// nobody, and is left to one that may wait.
+async fn read_part(file: &Arc<File>, position: u64, length: usize) -> io::Result<Vec<u8>> {
     if in_page_cache(file, position, length) {
         return read(file, position, length);
     }
@@ -91,7 +213,7 @@ fn in_page_cache(file: &File, position: u64, length: usize) -> bool {
     })
 }
 
-fn read(file: &File, position: u64, length: usize) -> io::Result<Bytes> {
+fn read(file: &File, position: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(length);
     while bytes.len() < length {
         let at = position + bytes.len() as u64;
@@ -101,5 +223,5 @@ fn read(file: &File, position: u64, length: usize) -> io::Result<Bytes> {
             Err(e) => return Err(e.into()),
         }
     }
-    Ok(Bytes::from(bytes))
+    Ok(bytes)
 }

@@ -13,7 +13,8 @@ const HEAD: u64 = 1024 * 1024;
 /// What happens when a log holds as much as it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WhenFull {
-    /// The oldest output goes, all but the first MiB (half the limit when that is less); its place is a gap.
+    /// The oldest output goes, all but the first MiB (half the limit when that is less, and less when records are tiny); its
+    /// place is a gap.
     DropOldest,
     /// Nothing more is taken, so that the job waits in its write.
     Wait,

@@ -17,9 +17,10 @@ use tokio::{runtime::Handle, task::spawn_blocking};
 
 use super::{
     error::OutputError,
+    file::Parts,
     limit::OutputLimit,
     reader::{LogReader, ReadOptions},
-    segment::scan,
+    segment::{Scan, scan},
     state::{LogState, Totals},
     writer::LogWriter,
 };
@@ -36,8 +37,8 @@ pub(super) struct Shared {
     dir: PathBuf,
     /// Logs that a writer or a reader uses; the others are on disk alone.
     used: Mutex<Used>,
-    /// Readers there are; they share a budget of read buffers.
-    pub readers: AtomicUsize,
+    /// Bytes that readers of all logs hold.
+    read_bytes: Arc<AtomicUsize>,
     runtime: Option<Handle>,
 }
 
@@ -56,7 +57,7 @@ impl OutputLogs {
         let shared = Shared {
             dir: dir.to_owned(),
             used: Mutex::default(),
-            readers: AtomicUsize::new(0),
+            read_bytes: Arc::default(),
             runtime: Handle::try_current().ok(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -80,7 +81,7 @@ impl OutputLogs {
             let state = match known {
                 Some(state) => state,
                 None => {
-                    let state = LogState::new(job, dir, found.clone(), None, self.shared.runtime.clone());
+                    let state = self.shared.state(job, found.clone(), None);
                     used.insert(&state);
                     state
                 }
@@ -103,7 +104,7 @@ impl OutputLogs {
             Some(state) => state,
             None => blocking(move || this.shared.load(job)).await?,
         };
-        LogReader::begin(state, Arc::clone(&self.shared), options).await
+        LogReader::begin(state, options).await
     }
 
     /// What a job's log holds, counted. Blocks when the log is not in use.
@@ -178,9 +179,14 @@ impl Shared {
         if let Some(state) = used.logs.get(&job).and_then(Weak::upgrade) {
             return Ok(state);
         }
-        let state = LogState::new(job, dir, found, Some(complete), self.runtime.clone());
+        let state = self.state(job, found, Some(complete));
         used.insert(&state);
         Ok(state)
+    }
+
+    fn state(&self, job: JobId, found: Scan, ended: Option<bool>) -> Arc<LogState> {
+        let parts = Parts::new(Arc::clone(&self.read_bytes));
+        LogState::new(job, self.log_dir(job), found, ended, parts, self.runtime.clone())
     }
 
     fn used(&self) -> MutexGuard<'_, Used> {

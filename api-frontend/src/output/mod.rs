@@ -2,7 +2,8 @@
 //!
 //! A log is a directory of append-only segment files (`record.rs` and `segment.rs` have the format). One [`LogWriter`] adds to
 //! it, exactly once by (stream, offset in the stream); [`LogReader`]s read the files, never the writer, so that a slow one slows
-//! nobody and a thousand cost a read buffer each while they read and nothing while they wait.
+//! nobody. Those at the same place share what one of them read; a thousand at different places hold one record each, and
+//! those that wait hold nothing.
 //!
 //! What is appended survives the death of this process at once: it stands in the page cache. [`FinishedLog::sync`] makes a
 //! closed log survive a power cut; after one, an open log may end early, which its readers are told.

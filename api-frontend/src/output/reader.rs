@@ -1,28 +1,19 @@
 //! Reading a log, and following it.
 
-use std::{
-    fs::File,
-    io,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{fs::File, io, sync::Arc};
 
 use bytes::{Buf, Bytes};
 use ipc_protocol::{JobId, Stream};
 
 use super::{
     error::OutputError,
-    file::{Cursor, read_part},
-    logs::{Shared, blocking},
-    record::{GapReason, HEADER_LEN, Kind, ParseError, RECORD_MAX, RecordHeader, left_in_block, parse_record},
+    file::Cursor,
+    logs::blocking,
+    record::{GapReason, HEADER_LEN, Kind, ParseError, RecordHeader},
     seek,
     segment::{Segment, find_block},
     state::{LogState, Now},
 };
-
-/// Bytes of all read buffers together, as long as each has room for one record.
-const BUFFERS: usize = 8 * 1024 * 1024;
-/// The largest read, in bytes.
-const READ_MAX: usize = 256 * 1024;
 
 /// Where reading begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +102,6 @@ pub struct LogEnd {
 #[derive(Debug)]
 pub struct LogReader {
     state: Arc<LogState>,
-    shared: Arc<Shared>,
     options: ReadOptions,
     begin: u64,
     /// Offset of the next byte to serve.
@@ -125,11 +115,7 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    pub(super) async fn begin(
-        state: Arc<LogState>,
-        shared: Arc<Shared>,
-        options: ReadOptions,
-    ) -> Result<Self, OutputError> {
+    pub(super) async fn begin(state: Arc<LogState>, options: ReadOptions) -> Result<Self, OutputError> {
         let now = state.now();
         let end = now.offset();
         let begin = match options.from {
@@ -146,9 +132,8 @@ impl LogReader {
                 blocking(move || seek::last_lines(&state.dir, &now, lines, options.stream)).await?
             }
         };
-        shared.readers.fetch_add(1, Ordering::Relaxed);
         let horizon = (!options.follow).then_some(end);
-        Ok(Self { state, shared, options, begin, offset: begin, horizon, cursor: None, reason: None, end: None })
+        Ok(Self { state, options, begin, offset: begin, horizon, cursor: None, reason: None, end: None })
     }
 
     /// The job.
@@ -192,10 +177,10 @@ impl LogReader {
     fn parse(&mut self) -> Option<Event> {
         let cursor = self.cursor.as_mut()?;
         while self.end.is_none() && !cursor.buffer.is_empty() {
-            let header = match parse_record(&cursor.buffer) {
+            let header = match cursor.parse() {
                 Ok(header) => header,
                 Err(ParseError::Incomplete) if cursor.may_read_on() => {
-                    cursor.buffer = Bytes::new();
+                    cursor.clear();
                     return None;
                 }
                 Err(ParseError::Incomplete | ParseError::Header) => {
@@ -306,18 +291,11 @@ impl LogReader {
 
     async fn read(&mut self) -> Result<Option<Event>, OutputError> {
         let Some(cursor) = &mut self.cursor else { return Ok(None) };
-        let readers = self.shared.readers.load(Ordering::Relaxed).max(1);
-        let most = (BUFFERS / readers).clamp(RECORD_MAX, READ_MAX) as u64;
-        let length = most.min(left_in_block(cursor.position)).min(cursor.segment.size - cursor.position);
-        let path = || cursor.segment.path(&self.state.dir);
-        let bytes = read_part(&cursor.file, cursor.position, length as usize).await;
-        let bytes = bytes.map_err(|e| OutputError::io("read", &path(), e))?;
-        if (bytes.len() as u64) < length {
+        let read = cursor.read(&self.state.parts).await;
+        if !read.map_err(|e| OutputError::io("read", &cursor.segment.path(&self.state.dir), e))? {
             // Somebody shortened the file.
             self.reason = Some(GapReason::LogDamaged);
             cursor.position = cursor.segment.size;
-        } else {
-            cursor.buffer = bytes;
         }
         Ok(None)
     }
@@ -341,12 +319,6 @@ impl LogReader {
     fn close(&mut self) {
         let ended = self.state.look(|now| now.ended);
         self.end = Some(LogEnd { offset: self.offset, ended: ended.is_some(), complete: ended == Some(true) });
-    }
-}
-
-impl Drop for LogReader {
-    fn drop(&mut self) {
-        self.shared.readers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

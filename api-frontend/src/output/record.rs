@@ -13,7 +13,7 @@ pub const BLOCK: u64 = 256 * 1024;
 /// Bytes before a record's payload.
 pub const HEADER_LEN: usize = 48;
 /// The longest record with its header: what a reader holds at the least, and therefore what a follower costs at the most.
-pub const RECORD_MAX: usize = 32 * 1024;
+pub const RECORD_MAX: usize = 16 * 1024;
 /// The longest payload.
 pub const PAYLOAD_MAX: usize = RECORD_MAX - HEADER_LEN;
 /// With less than this left in a block, the rest is zeros and the next record begins the next block.

@@ -13,6 +13,7 @@ use ipc_protocol::JobId;
 use tokio::{runtime::Handle, sync::Notify};
 
 use super::{
+    file::Parts,
     record::GapReason,
     segment::{Scan, Segment},
 };
@@ -101,6 +102,8 @@ pub(super) struct LogState {
     pub job: JobId,
     pub dir: PathBuf,
     now: Mutex<Now>,
+    /// What readers share.
+    pub parts: Parts,
     growth: Notify,
     waiting: AtomicUsize,
     /// Somebody is about to wake all waiting readers; what happens until then needs no other waking.
@@ -113,7 +116,14 @@ pub(super) struct LogState {
 
 impl LogState {
     /// A log as found on disk. `ended` when it has no writer.
-    pub fn new(job: JobId, dir: PathBuf, scan: Scan, ended: Option<bool>, runtime: Option<Handle>) -> Arc<Self> {
+    pub fn new(
+        job: JobId,
+        dir: PathBuf,
+        scan: Scan,
+        ended: Option<bool>,
+        parts: Parts,
+        runtime: Option<Handle>,
+    ) -> Arc<Self> {
         let lengths = scan.tail.lengths;
         let mut sealed = scan.segments;
         let last = sealed.pop();
@@ -123,6 +133,7 @@ impl LogState {
             job,
             dir,
             now: Mutex::new(now),
+            parts,
             growth: Notify::new(),
             waiting: AtomicUsize::new(0),
             waking: AtomicBool::new(false),

@@ -84,6 +84,49 @@ async fn damage_costs_the_damaged_record_and_is_told() {
 }
 
 #[tokio::test]
+async fn readers_that_share_what_was_read_are_all_told_of_the_damage() {
+    let logs = Logs::new();
+    let mut writer = logs.writer();
+    for i in 0..30 {
+        push(&mut writer, Stdout, 1, &noise(i, 5000));
+    }
+    writer.finish(2, true).unwrap().sync().unwrap();
+    let path = &logs.segments()[0];
+    let mut bytes = fs::read(path).unwrap();
+    bytes[60_000] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let mut readers = Vec::new();
+    for _ in 0..3 {
+        readers.push((logs.reader(ReadOptions::default()).await, Vec::new()));
+    }
+    // In step, so that each finds what the one before it read.
+    for _ in 0..30 {
+        for (reader, events) in &mut readers {
+            events.push(reader.next().await.unwrap());
+        }
+    }
+    let gap = Event::Gap(Gap { from: 55_000, to: 60_000, reason: GapReason::LogDamaged });
+    for (_, events) in &readers {
+        assert_eq!(events, &readers[0].1);
+        assert_eq!(events.iter().filter(|event| **event == gap).count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_the_page_cache_has_forgotten_is_read_from_the_disk() {
+    let logs = Logs::new();
+    let mut writer = logs.writer();
+    let all = noise(30, 5 << 20);
+    push(&mut writer, Stdout, 1, &all);
+    writer.finish(2, true).unwrap().sync().unwrap();
+    for path in logs.segments() {
+        let file = fs::File::open(path).unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    }
+    assert!(logs.read(ReadOptions::default()).await.all == all);
+}
+
+#[tokio::test]
 async fn a_damaged_segment_header_costs_that_segment() {
     let logs = Logs::new();
     let limit = OutputLimit::new(16 << 20, WhenFull::DropOldest);
