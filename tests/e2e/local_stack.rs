@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
-use airlock_e2e::{Outcome, Process, Signal, Stack, StackOptions, Tool};
+use airlock_e2e::{Outcome, Process, Signal, Stack, StackOptions, Tool, deploy_local};
 
 fn program(stack: &Stack, name: &str) -> Outcome {
     let config = stack.path(&format!("{name}.toml"));
@@ -77,6 +77,20 @@ fn up_starts_what_is_missing_and_leaves_the_rest_alone() {
     stack.run_sh("exit 0").ends_with(0);
     stack.down().ends_with(0);
     stack.down().ends_with(0);
+}
+
+#[test]
+fn a_folder_that_other_users_cannot_reach_is_kept_elsewhere_behind_a_link() {
+    // Like a checkout in root's home: 0700, so that neither the frontend nor a job could enter it.
+    let closed = tempfile::tempdir().expect("a folder");
+    let folder = closed.path().join("checkout/.airlock");
+    deploy_local().args(["up", "--prepare", "--port", "0", "--dir"]).arg(&folder).run().ends_with(0);
+    let real = fs::read_link(&folder).expect("a link");
+    assert!(real.starts_with("/var/lib/airlock-local") && folder.join("env").exists(), "{}", real.display());
+    let as_frontend = ["--reuid", "64100", "--regid", "64100", "--clear-groups", "--", "cat"];
+    Tool::new("setpriv").args(as_frontend).arg(real.join("tls/server.key")).run().ends_with(0);
+    deploy_local().args(["down", "--purge", "--dir"]).arg(&folder).run().ends_with(0);
+    assert!(!real.exists() && fs::symlink_metadata(&folder).is_err());
 }
 
 #[test]

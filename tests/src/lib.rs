@@ -26,7 +26,7 @@ pub use kernel::{JobGroup, Process, processes_of_uid};
 pub use outcome::Outcome;
 pub use running::Running;
 pub use skip::skip;
-pub use stack::{Quiet, Shared, Stack, StackOptions, demo};
+pub use stack::{Quiet, Shared, Stack, StackOptions, demo, deploy_local};
 pub use wait::wait_until;
 
 pub use rustix::process::Signal;

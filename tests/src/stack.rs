@@ -271,7 +271,7 @@ impl std::ops::Deref for Quiet {
 static TURN: RwLock<()> = RwLock::new(());
 
 /// `deploy/local` with the binaries under test.
-pub(crate) fn deploy_local() -> Tool {
+pub fn deploy_local() -> Tool {
     let seconds = scale::seconds(30).as_secs().to_string();
     Tool::new(script()).env("AIRLOCK_UP_SECONDS", seconds).env("AIRLOCK_BIN", binaries()).limit_seconds(120)
 }
