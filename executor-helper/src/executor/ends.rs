@@ -53,7 +53,7 @@ impl Executor {
         let Some(job) = self.jobs.get_mut(&serial).filter(|job| !matches!(job.life, Life::Ended(_))) else { return };
         let mut facts = ipc_protocol::Facts::default();
         if let Ok(group) = JobGroup::open(&self.hierarchy, job.entry.job) {
-            let _ = group.kill();
+            end_group(&group);
             facts = group.facts();
         }
         facts.stop = job.stopping.as_ref().map(|s| s.fact.clone());
@@ -212,16 +212,7 @@ impl Executor {
     // A group that something still lives in, for a moment after its kill: the next start of the executor clears what remains.
     fn remove_later(&mut self, job: &Job, errno: rustix::io::Errno) {
         let id = job.entry.job;
-        let emptied = JobGroup::open(&self.hierarchy, id).is_ok_and(|group| {
-            let _ = group.kill();
-            for _ in 0..50 {
-                if group.is_empty() {
-                    break;
-                }
-                let _ = rustix::thread::nanosleep(&rustix::thread::Timespec { tv_sec: 0, tv_nsec: 1_000_000 });
-            }
-            group.is_empty()
-        });
+        let emptied = JobGroup::open(&self.hierarchy, id).is_ok_and(|group| end_group(&group));
         if !emptied || JobGroup::remove(&self.hierarchy, id).is_err() {
             log(3, &format!("the cgroup of job {id} cannot be removed: {errno}"));
         }
@@ -235,7 +226,7 @@ impl Executor {
     }
 
     // Empty directories go at once; others are emptied by a process that has the job's uid and nothing else.
-    fn clean_directory(&mut self, serial: u64) {
+    pub(super) fn clean_directory(&mut self, serial: u64) {
         let Some(job) = self.jobs.get(&serial) else { return };
         let Some(directory) = job.directory.clone() else { return };
         let (uid, gid, pooled) = (job.entry.uid, job.gid, job.pooled);
@@ -290,4 +281,16 @@ impl Executor {
             ),
         }
     }
+}
+
+// Kills what lives in a group and waits for a moment until it is empty. Used where no keeper does it.
+fn end_group(group: &JobGroup<'_>) -> bool {
+    let _ = group.kill();
+    for _ in 0..50 {
+        if group.is_empty() {
+            return true;
+        }
+        let _ = rustix::thread::nanosleep(&rustix::thread::Timespec { tv_sec: 0, tv_nsec: 1_000_000 });
+    }
+    group.is_empty()
 }
