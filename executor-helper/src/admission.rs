@@ -237,7 +237,7 @@ fn limits(ask: &LimitsAsk, profile: &Profile) -> Result<Limits, Refused> {
     );
     let mut next = || chosen.next().unwrap_or(Ok(None));
     let missing = |name: &str| Refused::new(Refusal::Host, "", format!("profile {} has no {name} limit", profile.name));
-    let page_up = |bytes: u64| bytes.saturating_add(PAGE - 1) / PAGE * PAGE;
+    let page_up = |bytes: u64| bytes.checked_next_multiple_of(PAGE).unwrap_or(bytes);
     // In the order of `fields`: struct expressions evaluate their fields as written.
     Ok(Limits {
         cpu_milli: next()?.ok_or_else(|| missing("cpu"))?,

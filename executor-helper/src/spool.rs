@@ -51,7 +51,7 @@ impl Spool {
             0 => 0,
             _ => match rustix::fs::seek(&file, SeekFrom::Data(0)) {
                 Ok(first) => first,
-                Err(Errno::NXIO) => taken / PAGE * PAGE,
+                Err(Errno::NXIO) => taken & !(PAGE - 1),
                 Err(errno) => return Err(errno),
             },
         };
@@ -108,7 +108,7 @@ impl Spool {
         }
         self.acked = self.acked.max(offset);
         // Whole pages only: what is a hole is then exactly what was acknowledged, and an executor that adopts the job sees it.
-        let end = self.acked / PAGE * PAGE;
+        let end = self.acked & !(PAGE - 1);
         let free = end.saturating_sub(self.punched);
         if free >= PUNCH || (self.acked == self.taken && free > 0) {
             let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;

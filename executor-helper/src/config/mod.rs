@@ -159,7 +159,7 @@ impl Ceilings {
         };
         Ok(Self {
             jobs: file.jobs.max(1),
-            memory: size("memory", &file.memory)? / 4096 * 4096,
+            memory: size("memory", &file.memory)? & !4095,
             cpu_milli: file.cpu.as_ref().map(cpu).transpose()?,
             pids: file.pids,
             starts_per_second: file.starts_per_second.max(1),

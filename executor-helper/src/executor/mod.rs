@@ -2,6 +2,7 @@
 
 mod adopt;
 mod births;
+mod connections;
 mod ends;
 mod inputs;
 mod probe;
@@ -18,23 +19,14 @@ use rustix::{
     event::epoll,
     fd::OwnedFd,
     io::Errno,
-    net::{SocketFlags, accept_with, sockopt::socket_peercred},
     process::Pid,
     time::{ClockId, Timespec, clock_gettime},
 };
 use serde_json::json;
 
 use crate::{
-    audit::Audit,
-    birth::Midwife,
-    cgroup::Hierarchy,
-    config::Config,
-    connection::{Closed, Connection, State},
-    job::Job,
-    listener,
-    spool::Taken,
-    sys::process,
-    uid_pool::UidPool,
+    audit::Audit, birth::Midwife, cgroup::Hierarchy, config::Config, connection::Connection, job::Job, listener,
+    spool::Taken, sys::process, uid_pool::UidPool,
 };
 
 /// Connections that may be open at once, the live one included.
@@ -184,124 +176,6 @@ impl Executor {
         Timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as _ }
     }
 
-    // SO_PEERCRED before a byte is read: whoever connected must be the frontend's user.
-    fn accept(&mut self) {
-        loop {
-            let socket = match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok(socket) => socket,
-                Err(Errno::AGAIN) => return,
-                Err(errno) => return log(4, &format!("accept: {errno}")),
-            };
-            let peer = socket_peercred(&socket).map(|cred| (cred.uid.as_raw(), cred.pid.as_raw_nonzero().get()));
-            match peer {
-                Ok((uid, pid)) if uid != self.config.frontend.0 => {
-                    let fields = [("uid", json!(uid)), ("pid", json!(pid)), ("why", json!("not the frontend's user"))];
-                    let _ = self.audit.write_refusal("frontend-refused", &fields);
-                }
-                Ok(_) if self.connections.len() >= CONNECTIONS_MAX => {
-                    let _ = self.audit.write_refusal("frontend-refused", &[("why", json!("too many connections"))]);
-                }
-                Ok(_) => {
-                    let token = self.next_connection;
-                    self.next_connection = token.saturating_add(1).min(FIRST_JOB - 1);
-                    let event = epoll::EventData::new_u64(token);
-                    if epoll::add(&self.epoll, &socket, event, epoll::EventFlags::IN | epoll::EventFlags::RDHUP).is_ok()
-                    {
-                        self.connections.insert(token, Connection::new(socket));
-                    }
-                }
-                Err(errno) => log(4, &format!("SO_PEERCRED: {errno}")),
-            }
-        }
-    }
-
-    fn on_connection(&mut self, token: u64) {
-        let Some(connection) = self.connections.get_mut(&token) else { return };
-        let open = match connection.receive() {
-            Ok(open) => open,
-            Err(why) => return self.close(token, why),
-        };
-        if let Err(why) = self.serve_frames(token) {
-            return self.close(token, why);
-        }
-        if !open {
-            return self.close(token, Closed::Gone);
-        }
-        self.flush(token);
-    }
-
-    fn serve_frames(&mut self, token: u64) -> Result<(), Closed> {
-        while let Some(connection) = self.connections.get_mut(&token) {
-            let Some(body) = connection.next_frame()? else { return Ok(()) };
-            self.serve(token, &body)?;
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, token: u64, why: Closed) {
-        self.connections.remove(&token);
-        if self.live == Some(token) {
-            self.live = None;
-            self.inputs.clear();
-            self.jobs.values_mut().for_each(Job::begin_again);
-            self.ready.clear();
-        }
-        match why {
-            Closed::Gone | Closed::Replaced => {}
-            why => {
-                log(4, &format!("frontend connection closed: {why:?}"));
-                let _ = self.audit.write_refusal("frontend-refused", &[("why", json!(format!("{why:?}")))]);
-            }
-        }
-    }
-
-    /// Sends what is queued; watches for room while the socket has none.
-    fn flush(&mut self, token: u64) {
-        let Some(connection) = self.connections.get_mut(&token) else { return };
-        let flushed = connection.flush();
-        let blocked = matches!(flushed, Ok(false));
-        if blocked != connection.blocked {
-            connection.blocked = blocked;
-            let room = if blocked { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
-            let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | room;
-            let _ = epoll::modify(&self.epoll, connection.socket(), epoll::EventData::new_u64(token), flags);
-        }
-        if let Err(why) = flushed {
-            self.close(token, why);
-        }
-    }
-
-    /// Answers on the live connection, if there is one.
-    fn tell(&mut self, answer: &Answer<'_>) {
-        let Some(token) = self.live else { return };
-        let told = self.connections.get_mut(&token).map(|connection| connection.answer(answer));
-        if let Some(Err(why)) = told {
-            self.close(token, why);
-        }
-    }
-
-    // One piece per job and turn, while the socket takes them.
-    fn send_output(&mut self) {
-        let Some(token) = self.live else { return };
-        loop {
-            self.flush(token);
-            let Some(connection) = self.connections.get_mut(&token) else { return };
-            if connection.blocked || !connection.is_clear() {
-                return;
-            }
-            let Some(serial) = self.ready.pop_front() else { return };
-            let Some(job) = self.jobs.get_mut(&serial).filter(|job| job.resumed) else { continue };
-            job.queued = false;
-            if let Some(piece) = job.next_piece() {
-                if let Err(why) = connection.output(job, piece) {
-                    return self.close(token, why);
-                }
-            }
-            self.make_ready(serial);
-            self.tell_end(serial);
-        }
-    }
-
     fn on_job(&mut self, token: u64) {
         let serial = FIRST_JOB.saturating_add((token.saturating_sub(FIRST_JOB)) / 4);
         match token % 4 {
@@ -429,10 +303,6 @@ impl Executor {
         }
         listener::notify_ready();
     }
-
-    fn is_live(&self, token: u64) -> bool {
-        self.connections.get(&token).is_some_and(|c| c.state == State::Live)
-    }
 }
 
 fn job_token(serial: u64, kind: u64) -> u64 {
@@ -450,7 +320,7 @@ pub(crate) fn boot_ns() -> u64 {
 }
 
 fn nanoseconds(time: Timespec) -> u64 {
-    time.tv_sec.unsigned_abs().saturating_mul(1_000_000_000).saturating_add(time.tv_nsec.unsigned_abs() as u64)
+    time.tv_sec.unsigned_abs().saturating_mul(1_000_000_000).saturating_add(time.tv_nsec.unsigned_abs())
 }
 
 /// One line for the journal, with its priority.
