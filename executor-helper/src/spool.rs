@@ -22,7 +22,7 @@ const PAGE: u64 = 4096;
 pub struct Spool {
     /// Which.
     pub stream: Stream,
-    /// `None` at its end.
+    /// `None` after its end.
     pub pipe: Option<OwnedFd>,
     file: OwnedFd,
     taken: u64,
@@ -88,10 +88,7 @@ impl Spool {
         let mut offset = self.taken;
         let length = usize::try_from(room).unwrap_or(usize::MAX);
         match splice(pipe, None, &self.file, Some(&mut offset), length, SpliceFlags::NONBLOCK) {
-            Ok(0) => {
-                self.pipe = None;
-                Ok(Taken::End)
-            }
+            Ok(0) => Ok(Taken::End),
             Ok(n) => {
                 self.taken = self.taken.saturating_add(n as u64);
                 Ok(Taken::Bytes(n as u64))

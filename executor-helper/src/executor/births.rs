@@ -222,8 +222,8 @@ impl Executor {
         let id = job.entry.job;
         job.life = Life::Ended(Box::new((End::StartFailed(error.clone()), facts, status.ended_ns)));
         job.drained = true;
-        job.spools.iter_mut().for_each(|spool| spool.pipe = None);
         let told = job.resumed && self.live.is_some_and(|token| self.is_live(token));
+        Stream::BOTH.into_iter().for_each(|stream| self.end_stream(serial, stream));
         self.audit_end(serial);
         self.clean_directory(serial);
         if told {

@@ -103,7 +103,7 @@ impl Executor {
         }
         if ended && !full {
             job.drained = true;
-            job.spools.iter_mut().for_each(|spool| spool.pipe = None);
+            ipc_protocol::Stream::BOTH.into_iter().for_each(|stream| self.end_stream(serial, stream));
             self.audit_end(serial);
         }
         self.make_ready(serial);
@@ -184,6 +184,7 @@ impl Executor {
 
     /// Forgets a job of which nothing lives: keeper, groups, spools, uid.
     pub(super) fn let_go(&mut self, serial: u64) {
+        ipc_protocol::Stream::BOTH.into_iter().for_each(|stream| self.end_stream(serial, stream));
         let Some(job) = self.jobs.remove(&serial) else { return };
         self.serials.remove(&job.entry.job);
         self.timers.retain(|(_, s, _)| *s != serial);

@@ -25,8 +25,16 @@ use rustix::{
 use serde_json::json;
 
 use crate::{
-    audit::Audit, birth::Midwife, cgroup::Hierarchy, config::Config, connection::Connection, job::Job, listener,
-    spool::Taken, sys::process, uid_pool::UidPool,
+    audit::Audit,
+    birth::Midwife,
+    cgroup::Hierarchy,
+    config::Config,
+    connection::{Closed, Connection},
+    job::Job,
+    listener,
+    spool::Taken,
+    sys::process,
+    uid_pool::UidPool,
 };
 
 /// Connections that may be open at once, the live one included.
@@ -93,9 +101,9 @@ impl Executor {
     pub fn open(config_path: PathBuf, config: Config, listener: OwnedFd, midwife: Midwife) -> Result<Self, String> {
         let signals =
             process::signal_descriptor(&[SIGHUP, SIGINT, SIGTERM, SIGCHLD]).map_err(|e| format!("signals: {e}"))?;
+        let inputs = inputs::Inputs::open(&config.work_dir)?;
         let io_device = config.io_device.clone().or_else(|| listener::block_device_of(&config.work_dir));
         let hierarchy = Hierarchy::open(&config.cgroup, &config.ceilings, io_device)?;
-        let inputs = inputs::Inputs::open(&config.work_dir)?;
         let audit = Audit::open(&config.audit).map_err(|e| format!("{}: {e}", config.audit.display()))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| format!("epoll: {e}"))?;
         let watch =
@@ -199,7 +207,7 @@ impl Executor {
                 self.unwatch_pipe(serial, stream);
                 self.starved.push_back((serial, stream));
             }
-            Ok(Taken::End) => self.drain(serial),
+            Ok(Taken::End) => self.end_stream(serial, stream),
             Err(errno) => {
                 // No memory for the spool is the host's trouble: wait as if the window were full.
                 log(3, &format!("output of a job: {errno}"));
@@ -225,11 +233,20 @@ impl Executor {
         }
     }
 
+    // Closing would not do: the keeper has the same open file, and epoll forgets only what nobody has open.
     fn unwatch_pipe(&self, serial: u64, stream: Stream) {
         if let Some(pipe) =
             self.jobs.get(&serial).and_then(|job| job.spools.iter().find(|s| s.stream == stream)?.pipe.as_ref())
         {
             let _ = epoll::delete(&self.epoll, pipe);
+        }
+    }
+
+    /// Nothing more comes from this stream.
+    fn end_stream(&mut self, serial: u64, stream: Stream) {
+        self.unwatch_pipe(serial, stream);
+        if let Some(job) = self.jobs.get_mut(&serial) {
+            job.spool(stream).pipe = None;
         }
     }
 

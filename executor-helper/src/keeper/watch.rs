@@ -57,7 +57,8 @@ pub fn run(plan: PlanView<'_>, made: Made, record: &mut Record) -> Result<Infall
     let timeout = plan.number(Number::TimeoutMs).saturating_mul(1_000_000);
     let deadline = (timeout > 0).then(|| boot_ns().saturating_add(timeout));
     record.born(made.child.pidfd.as_raw_fd(), deadline.unwrap_or(0));
-    let mut kill_at = deadline.map(|d| d.saturating_add(DEADLINE_GRACE_MS.saturating_mul(1_000_000)));
+    let kill_at = deadline.map(|d| d.saturating_add(DEADLINE_GRACE_MS.saturating_mul(1_000_000)));
+    let (mut wake_at, mut late) = (deadline, false);
     let mut report = Report::default();
     loop {
         let begun = report.open;
@@ -72,7 +73,7 @@ pub fn run(plan: PlanView<'_>, made: Made, record: &mut Record) -> Result<Infall
         ];
         // A pipe that has ended, like a process that has, reports so even when nothing is asked: leave out what is done with.
         let waiting = if begun { &mut wait[..] } else { wait.get_mut(1..).unwrap_or_default() };
-        let timeout = kill_at.map(|at| timespec(at.saturating_sub(boot_ns())));
+        let timeout = wake_at.map(|at| timespec(at.saturating_sub(boot_ns())));
         ignore_interrupt(poll(waiting, timeout.as_ref()))?;
         if begun && report.read(&made.report)? {
             match report.outcome() {
@@ -87,10 +88,13 @@ pub fn run(plan: PlanView<'_>, made: Made, record: &mut Record) -> Result<Infall
         if let Some(orphans) = &made.orphans {
             reap(orphans, made.child.pid)?;
         }
-        if kill_at.is_some_and(|at| at <= boot_ns()) {
-            kill_at = None;
+        // First it is only noted: the executor asks the command to stop. Then it is the keeper that ends it.
+        if wake_at.is_some_and(|at| at <= boot_ns()) {
             record.deadline_hit();
-            made.cgroup.kill()?;
+            if late {
+                made.cgroup.kill()?;
+            }
+            (wake_at, late) = (kill_at.filter(|_| !late), true);
         }
         // WNOWAIT: the process id stays taken until the executor has let go, so a signal of its never meets a stranger.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
