@@ -17,7 +17,7 @@ use rustix::{
 use tokio::task::spawn_blocking;
 
 use super::{
-    record::{ParseError, RECORD_MAX, RecordHeader, left_in_block, next_record_at, parse_header, parse_record},
+    record::{BLOCK, ParseError, RECORD_MAX, RecordHeader, left_in_block, next_record_at, parse_header, parse_record},
     segment::{SEGMENT_HEADER_LEN, Segment},
 };
 
@@ -168,10 +168,11 @@ impl Cursor {
     }
 
     /// Whether an incomplete record at the beginning of the buffer can be completed by another read. A read is never shorter
-    /// than the longest record unless block or segment end there, and no record reaches beyond those.
+    /// than the longest record unless block or segment end there, and no record reaches beyond those. (A part of another reader
+    /// can reach beyond the segment's end as this reader last saw it.)
     pub fn may_read_on(&self) -> bool {
         let read_to = self.position + self.buffer.len() as u64;
-        self.buffer.len() < RECORD_MAX && !read_to.is_multiple_of(super::record::BLOCK) && read_to < self.segment.size
+        self.buffer.len() < RECORD_MAX && left_in_block(read_to) != BLOCK && read_to != self.segment.size
     }
 
     /// Takes the segment's size from the file.

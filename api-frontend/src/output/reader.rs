@@ -240,6 +240,8 @@ impl LogReader {
             None => cursor.measure().map_err(|e| OutputError::io("read", &cursor.segment.path(&self.state.dir), e))?,
         }
         if cursor.position < cursor.segment.size {
+            // A log in the page cache is read without ever waiting, and whoever skips a stream may read for long.
+            tokio::task::coop::consume_budget().await;
             return self.read().await;
         }
         let next = now.segments().find(|s| s.index > cursor.segment.index).copied();

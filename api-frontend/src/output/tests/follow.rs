@@ -119,3 +119,28 @@ async fn a_log_can_grow_through_many_segments_under_a_follower() {
     assert!(got == all);
     assert!(logs.segments().len() > 4);
 }
+
+#[tokio::test]
+async fn skipping_much_of_one_stream_lets_others_on_the_thread_run() {
+    let logs = Logs::new();
+    let mut writer = logs.writer();
+    let all = noise(40, 1 << 20);
+    push(&mut writer, Stdout, 1, &all);
+    push(&mut writer, Stderr, 1, b"a");
+    for _ in 0..60 {
+        push(&mut writer, Stdout, 1, &all);
+    }
+    push(&mut writer, Stderr, 1, b"b");
+    let mut reader = logs.reader(ReadOptions { stream: Some(Stderr), ..FOLLOW }).await;
+    assert!(matches!(reader.next().await, Ok(Event::Chunk(chunk)) if chunk.bytes == "a"));
+    // From here on the same segment is read, all of it from memory: nothing makes the reader wait.
+    let mut gave_way = 0;
+    let mut next = std::pin::pin!(reader.next());
+    let event = std::future::poll_fn(|context| {
+        let polled = next.as_mut().poll(context);
+        gave_way += u32::from(polled.is_pending());
+        polled
+    });
+    assert!(matches!(event.await, Ok(Event::Chunk(chunk)) if chunk.bytes == "b"));
+    assert!(gave_way > 0);
+}
