@@ -53,7 +53,7 @@ const FIELDS: usize = 12;
 
 impl KeeperStatus {
     /// The bytes at offset 0.
-    pub fn to_bytes(&self) -> [u8; FIELDS * 8] {
+    pub fn to_bytes(self) -> [u8; FIELDS * 8] {
         let fields = [
             self.state,
             self.step,
