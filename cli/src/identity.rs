@@ -87,7 +87,7 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`] when a file is missing, unreadable, empty, or when the key can be read by others.
     pub fn load(folder: &Path, name: &str) -> Result<Self, IdentityError> {
-        let allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
+        let allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '@' | '+');
         if name.is_empty() || name.starts_with('.') || !name.chars().all(allowed) {
             return Err(IdentityError::Name(name.to_owned()));
         }
@@ -124,6 +124,19 @@ impl Identity {
     /// What the identity's own certificate says; `None` when it is not a readable X.509 certificate.
     pub fn facts(&self) -> Option<CertificateFacts> {
         CertificateFacts::read(self.chain.first()?)
+    }
+
+    /// True when one of the identity's own authorities signed its certificate, which is the ordinary case.
+    pub fn is_by_own_authority(&self) -> bool {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add_parsable_certificates(self.roots.iter().cloned());
+        let provider = std::sync::Arc::new(crate::tls::provider());
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
+        let (Ok(verifier), Some((own, chain))) = (verifier, self.chain.split_first()) else { return false };
+        // The time is the certificate's own, so that an expired one is not also called foreign.
+        let within = self.facts().map_or_else(SystemTime::now, |facts| facts.not_after - Duration::from_secs(1));
+        let within = within.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        verifier.verify_client_cert(own, chain, rustls_pki_types::UnixTime::since_unix_epoch(within)).is_ok()
     }
 
     pub(crate) fn into_parts(

@@ -2,7 +2,9 @@
 
 use crate::{
     args::{Cli, Command, Format},
-    commands::{archive, attach, delete, list, logs, run, signal, status, stop, wait},
+    commands::{
+        archive, attach, certs, context, delete, doctor, list, logs, manual, run, signal, status, stop, wait, whoami,
+    },
     failure::{DONE, Ending, Failure, OWN_TROUBLE},
     sentences::plain,
     session::Session,
@@ -35,12 +37,26 @@ pub fn run() -> Ending {
 }
 
 fn dispatch(cli: &Cli, format: Format) -> Result<Ending, Failure> {
+    match &cli.command {
+        Command::Certs(args) => certs::certs(args, format),
+        Command::Context(args) => context::context(&cli.global, args, format),
+        Command::Completions(args) => manual::completions(args),
+        Command::Man(args) => manual::man(args),
+        Command::Help(args) => manual::help(args),
+        _ => converse(cli, format),
+    }
+}
+
+fn converse(cli: &Cli, format: Format) -> Result<Ending, Failure> {
     // One thread: a call waits for the network, and starting more would cost more than the call.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new("INTERNAL", format!("cannot start the runtime: {}", plain(&error))))?;
     let result = runtime.block_on(async {
+        if let Command::Doctor = &cli.command {
+            return doctor::doctor(&cli.global, format).await;
+        }
         let session = Session::open(&cli.global, format)?;
         let session = &session;
         match &cli.command {
@@ -55,7 +71,14 @@ fn dispatch(cli: &Cli, format: Format) -> Result<Ending, Failure> {
             Command::Wait(args) => wait::wait(session, args).await,
             Command::Delete(args) => delete::delete(session, args).await,
             Command::Archive(args) => archive::archive(session, args).await,
-            _ => Ok(DONE),
+            Command::Whoami => whoami::whoami(session).await,
+            // Answered before there was a session.
+            Command::Doctor
+            | Command::Certs(_)
+            | Command::Context(_)
+            | Command::Completions(_)
+            | Command::Man(_)
+            | Command::Help(_) => Ok(DONE),
         }
     });
     // A thread may still wait for standard input or for a reader of ours; nobody waits for it.

@@ -184,9 +184,8 @@ impl Relay<'_> {
         }
         let mut unwritable = None;
         while let Ok(broken) = broken.try_recv() {
-            match self.descriptor_broke(broken) {
-                Some(Farewell::Unwritable(error)) => unwritable = Some(error),
-                _ => {}
+            if let Some(Farewell::Unwritable(error)) = self.descriptor_broke(broken) {
+                unwritable = Some(error);
             }
         }
         if let Some(result) = &self.options.result {

@@ -182,6 +182,12 @@ fn variable(text: &OsStr) -> Result<EnvironmentVariable, Failure> {
                 .field("env"));
         }
     };
+    // Options cannot hold one, files can.
+    if value.contains(&0) {
+        return Err(Failure::usage(format!("environment variable {name} holds a NUL byte"))
+            .hint("variables end at it; leave it out")
+            .field("env"));
+    }
     Ok(EnvironmentVariable { name, value: value.into() })
 }
 

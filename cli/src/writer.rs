@@ -46,11 +46,9 @@ pub struct Piece {
     pub end_offset: u64,
 }
 
-/// Why a descriptor takes nothing any more.
+/// A descriptor of ours takes nothing any more.
 #[derive(Debug)]
 pub struct Broken {
-    /// Which.
-    pub descriptor: Descriptor,
     /// The kernel's reason; EPIPE when its reader is gone.
     pub reason: Errno,
 }
@@ -185,7 +183,7 @@ impl State {
         if let Err(reason) = self.write_all(piece) {
             broken.store(true, Ordering::Relaxed);
             // Nobody listens any more only when the program is ending.
-            let _ = self.failures.send(Broken { descriptor: piece.descriptor, reason });
+            let _ = self.failures.send(Broken { reason });
         }
     }
 

@@ -1,12 +1,17 @@
 //! The command line's grammar. Values stay text here and are understood where they are used, so that every refusal is one
 //! sentence of our own.
 
+mod certs;
 mod jobs;
 mod setup;
 mod start;
 
+pub use certs::{
+    AuthorityArgs, CertsArgs, CertsCommand, GrantArgs, InitArgs, IssueArgs, RenewArgs, RequestArgs, RevokeArgs,
+    SignArgs,
+};
 pub use jobs::{ArchiveArgs, AttachArgs, DeleteArgs, ListArgs, LogsArgs, SignalArgs, StatusArgs, StopArgs, WaitArgs};
-pub use setup::{CompletionsArgs, ContextArgs, HelpArgs, ManArgs};
+pub use setup::{CompletionsArgs, ContextArgs, ContextCommand, HelpArgs, ManArgs};
 pub use start::{JobArgs, RunArgs, StartArgs};
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -105,6 +110,8 @@ pub enum Command {
     Doctor,
     /// List, choose, add and remove contexts
     Context(ContextArgs),
+    /// Make, sign, list and revoke certificates
+    Certs(CertsArgs),
     /// Print shell completions
     Completions(CompletionsArgs),
     /// Write manual pages into a folder

@@ -56,7 +56,7 @@ pub fn day(time: SystemTime) -> String {
         .map_or_else(|_| "an unknown day".to_owned(), |time| local(time).strftime("%Y-%m-%d").to_string())
 }
 
-/// Two units of a span: `12s`, `4m12s`, `1h30m`, `3d2h`; below ten seconds with a decimal: `1.3s`, `40ms`.
+/// Two units of a span: `12s`, `4m12s`, `24h`, `3d2h`; below ten seconds with a decimal: `1.3s`, `40ms`.
 pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let pair = |large: u64, a: &str, small: u64, b: &str| {
@@ -68,7 +68,7 @@ pub fn span(span: Duration) -> String {
         1..=9 if span.subsec_millis() >= 100 => format!("{:.1}s", (span.as_millis() / 100) as f64 / 10.0),
         1..=59 => format!("{seconds}s"),
         60..=3599 => pair(seconds / 60, "m", seconds % 60, "s"),
-        3600..=86_399 => pair(seconds / 3600, "h", seconds % 3600 / 60, "m"),
+        3600..=172_799 => pair(seconds / 3600, "h", seconds % 3600 / 60, "m"),
         _ => format!(
             "{}d{}",
             seconds / 86_400,
@@ -120,7 +120,8 @@ mod tests {
             (252_000, "4m12s"),
             (300_000, "5m"),
             (5_400_000, "1h30m"),
-            (86_400_000, "1d"),
+            (86_400_000, "24h"),
+            (604_800_000, "7d"),
             (266_400_000, "3d2h"),
         ] {
             assert_eq!(span(Duration::from_millis(milliseconds)), text);

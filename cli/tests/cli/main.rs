@@ -9,4 +9,5 @@ mod interruptions;
 mod jobs;
 mod reconnecting;
 mod running;
+mod setup;
 mod trust;

@@ -53,7 +53,7 @@ fn a_card_says_how_a_job_ended_and_what_to_do_next() {
         "● 3f9a1c2e  nightly · make -j8 test",
         "       exit  killed by SIGKILL (status 137): memory limit 512M, peak 512M, 1 process killed",
         "      owner  alice · profile standard · uid 1900000412 · pid 48211 (ended)",
-        "     limits  cpu 4 · memory 512M · swap 0 · pids 512 · io – · timeout 1d",
+        "     limits  cpu 4 · memory 512M · swap 0 · pids 512 · io – · timeout 24h",
         "      usage  memory peak 512M · pids peak 97",
         "     output  18.4 MiB (stdout 17.9 MiB, stderr 512 KiB), complete",
         "     job id  3f9a1c2e-5b7d-4c1a-9f60-2d8e4b7a1c05",

@@ -6,7 +6,7 @@ mod service;
 mod state;
 
 pub use proxy::Proxy;
-pub use state::{Ending, Script, Shared, Step};
+pub use state::{Ending, Shared, Step};
 
 use pki::Authority;
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
@@ -94,7 +94,7 @@ async fn serve(configuration: ServerConfig, state: Arc<Shared>, ready: std::sync
                         // The alert must arrive before the reset.
                         use tokio::io::{AsyncReadExt, AsyncWriteExt};
                         let _ = stream.shutdown().await;
-                        let drain = async { while matches!(stream.read_u8().await, Ok(_)) {} };
+                        let drain = async { while stream.read_u8().await.is_ok() {} };
                         let _ = tokio::time::timeout(std::time::Duration::from_secs(1), drain).await;
                     }
                 }

@@ -1,0 +1,224 @@
+//! `airlock doctor`: looks for what is wrong between here and there, one line for each thing looked at.
+
+mod findings;
+
+use crate::{
+    args::{Format, GlobalArgs},
+    failure::{Ending, Failure},
+    present::{style::Paint, time},
+    sentences,
+    settings::Settings,
+    talk::data,
+};
+use airlock_client::{CertificateFacts, Client, Identity, Target, api};
+use findings::Findings;
+use std::time::{Duration, SystemTime};
+
+const DAY: u64 = 86_400;
+/// A certificate that ends within this many days is worth a warning.
+const SOON: u64 = 14;
+/// Clocks further apart than this make certificates and deadlines unreliable.
+const APART: Duration = Duration::from_secs(2);
+
+/// Looks at everything and ends with 1 when something failed.
+///
+/// # Errors
+/// Only when the findings cannot be written.
+pub async fn doctor(global: &GlobalArgs, format: Format) -> Result<Ending, Failure> {
+    let mut findings = Findings::default();
+    if let Some(client) = this_side(global, &mut findings) {
+        that_side(&client, &mut findings).await;
+    }
+    data(match format {
+        Format::Json => findings.json(),
+        Format::Text => findings.text(Paint::for_stdout()),
+    })?;
+    Ok(Ending::Status(u8::from(findings.failed() > 0)))
+}
+
+fn this_side(global: &GlobalArgs, findings: &mut Findings) -> Option<Client> {
+    let settings = match Settings::find(global) {
+        Ok(settings) => settings,
+        Err(failure) => {
+            findings.fail("config", failure.to_string(), None);
+            return None;
+        }
+    };
+    let file = settings.file.display();
+    let context = settings
+        .context
+        .as_ref()
+        .map_or("no context".to_owned(), |context| format!("context {} ({})", context.value, context.source));
+    let file = if settings.file.exists() { file.to_string() } else { format!("no file {file}") };
+    findings.ok("config", format!("{file}, {context}; server {} ({})", settings.server.value, settings.server.source));
+    let name = &settings.identity.value;
+    let identity = match Identity::load(&settings.certs.value, name) {
+        Ok(identity) => identity,
+        Err(error) => {
+            findings.fail("identity", error.to_string(), None);
+            return None;
+        }
+    };
+    let facts = identity.facts();
+    let by_own_authority = identity.is_by_own_authority();
+    let target = Target::new(
+        settings.server.value.clone(),
+        settings.server_name.as_ref().map(|name| name.value.as_str()),
+        identity,
+    );
+    let target = match target {
+        Ok(target) => target,
+        Err(error) => {
+            findings.fail("identity", error.to_string(), None);
+            return None;
+        }
+    };
+    match by_own_authority {
+        true => findings.ok(
+            "identity",
+            format!("{name}: certificate, key and CA belong together; key readable by its owner alone"),
+        ),
+        false => findings.warn(
+            "identity",
+            format!(
+                "{name}: certificate and key belong together, but another authority than those in ca.crt signed it"
+            ),
+            Some("right only where servers and people have different authorities".to_owned()),
+        ),
+    }
+    if let Some(facts) = &facts {
+        validity(
+            "identity",
+            "certificate",
+            facts,
+            Some(format!("renew: airlock certs request {name} --renew")),
+            findings,
+        );
+    }
+    Some(Client::new(target))
+}
+
+async fn that_side(client: &Client, findings: &mut Findings) {
+    match client.examine_network().await {
+        Ok(network) => {
+            findings.ok(
+                "server",
+                format!(
+                    "{} resolves to {} and answers in {} ms",
+                    client.server(),
+                    network.address.ip(),
+                    network.took.as_millis()
+                ),
+            );
+            let names = network
+                .certificate
+                .as_ref()
+                .map_or(String::new(), |facts| format!(", server certificate names {}", facts.names.join(", ")));
+            findings.ok("tls", format!("TLS 1.3, {}{names}", network.key_exchange));
+            if let Some(facts) = &network.certificate {
+                validity("tls", "server certificate", facts, Some("tell the server's operator".to_owned()), findings);
+            }
+        }
+        Err(error) => {
+            let what = if matches!(error, airlock_client::Error::Refused { .. }) { "tls" } else { "server" };
+            findings.fail(what, sentences::explain(client, error).to_string(), None);
+            return;
+        }
+    }
+    let asked = SystemTime::now();
+    let info = match client.server_info().await {
+        Ok(info) => info,
+        Err(error) => {
+            findings.fail("access", sentences::explain(client, error).to_string(), None);
+            return;
+        }
+    };
+    clock(asked, SystemTime::now(), &info, findings);
+    match client.who_am_i().await {
+        Ok(me) => {
+            let profiles = me.profiles.len();
+            findings.ok(
+                "access",
+                format!("{} has role {}, {profiles} profile{}", me.name, me.role, if profiles == 1 { "" } else { "s" }),
+            );
+        }
+        Err(error) => findings.fail("access", sentences::explain(client, error).to_string(), None),
+    }
+    executor(&info, findings);
+}
+
+fn validity(
+    what: &'static str,
+    whose: &str,
+    facts: &CertificateFacts,
+    remedy: Option<String>,
+    findings: &mut Findings,
+) {
+    let now = SystemTime::now();
+    let day = time::day(facts.not_after);
+    match facts.not_after.duration_since(now).map(|left| left.as_secs() / DAY) {
+        Err(_) => findings.fail(what, format!("{whose} ended on {day}"), remedy),
+        Ok(_) if facts.not_before > now => {
+            findings.fail(
+                what,
+                format!("{whose} is not valid before {}", time::day(facts.not_before)),
+                Some("compare the clocks".into()),
+            );
+        }
+        Ok(days) if days < SOON => findings.warn(what, format!("{whose} ends in {days} days ({day})"), remedy),
+        Ok(days) => findings.ok(what, format!("{whose} valid {days} days ({day})")),
+    }
+}
+
+fn clock(asked: SystemTime, answered: SystemTime, info: &api::GetServerInfoResponse, findings: &mut Findings) {
+    let Some(there) = time::from_proto(info.time.as_ref()).map(SystemTime::from) else {
+        findings.warn("clock", "the server does not tell its time".to_owned(), None);
+        return;
+    };
+    let travel = answered.duration_since(asked).unwrap_or_default();
+    let here = asked + travel / 2;
+    let apart = here.duration_since(there).unwrap_or_else(|error| error.duration());
+    // Half the way there and back is as exact as it gets.
+    if apart > APART + travel {
+        let text = format!("this clock and the server's are {} apart", time::span(apart));
+        findings.warn("clock", text, Some("certificates and deadlines go by the server's; set both by NTP".to_owned()));
+    } else {
+        findings.ok("clock", format!("{} ms apart", apart.as_millis()));
+    }
+}
+
+fn executor(info: &api::GetServerInfoResponse, findings: &mut Findings) {
+    let now = jiff::Timestamp::now();
+    let Some(executor) = &info.executor else {
+        findings.warn("executor", "the server does not tell about its executor".to_owned(), None);
+        return;
+    };
+    let since = time::from_proto(executor.since.as_ref());
+    if executor.connected {
+        let since = since.map_or(String::new(), |since| format!(" since {}", time::full(since)));
+        let jobs = info.live_jobs;
+        findings.ok(
+            "executor",
+            format!("version {}, cgroups {}, connected{since}, {jobs} live jobs", executor.version, executor.cgroups),
+        );
+    } else {
+        let since = since.map_or(String::new(), |since| {
+            format!(" since {} ({})", time::clock(since, Some(now)), time::ago(since, now))
+        });
+        findings.fail(
+            "executor",
+            format!("the server has no executor{since}: new jobs are refused, running jobs go on"),
+            Some("on the server: systemctl status airlock-executor; airlock-executor --check".to_owned()),
+        );
+    }
+    let Some(held) = &info.guarantees else { return };
+    let missing = [
+        (held.durable_records, "records are on disk before an answer"),
+        (held.limits_read_back, "limits are read back"),
+        (held.audit, "no start without an audit line"),
+        (held.output_acknowledged, "output is kept until it stands in the log"),
+    ];
+    for (_, guarantee) in missing.iter().filter(|(holds, _)| !holds) {
+        findings.warn("guarantees", format!("switched off on this server: {guarantee}"), None);
+    }
+}

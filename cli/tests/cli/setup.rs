@@ -1,0 +1,160 @@
+//! Contexts, doctor, whoami, certificates, help: what needs no job.
+
+use crate::{
+    fake::Fake,
+    harness::{airlock, command, spawn},
+};
+use std::{fs, os::unix::fs::PermissionsExt};
+
+#[test]
+fn a_context_names_server_and_identity_and_options_and_environment_stand_above_it() {
+    let fake = Fake::start();
+    let bare = |words: &[&str]| {
+        let mut call = command(&fake, fake.port, words);
+        call.env_remove("AIRLOCK_SERVER").env_remove("AIRLOCK_CERTS").env_remove("AIRLOCK_IDENTITY");
+        spawn(call).finish()
+    };
+    let certs = fake.folder.path().to_str().unwrap();
+    let server = format!("localhost:{}", fake.port);
+    let added = bare(&["context", "add", "here", "--server", &server, "--identity", "alice", "--certs", certs]);
+    assert_eq!(added.text(), "context here added and current; airlock doctor tests it\n", "{}", added.stderr);
+    assert!(bare(&["context", "add", "away", "--server", "localhost:1"]).code() == 0);
+    let listed = bare(&["context"]).text();
+    assert_eq!(listed, format!("* away  localhost:1\n  here  {server} as alice\n"));
+    assert_eq!(bare(&["-c", "here", "list"]).code(), 0);
+    assert_eq!(bare(&["list"]).code(), 125, "away is current");
+    bare(&["context", "use", "here"]);
+    let verbose = bare(&["-v", "list"]);
+    assert_eq!(verbose.code(), 0);
+    assert!(
+        verbose.stderr.contains(&format!("server {server} (from context here), identity alice (from context here)")),
+        "{}",
+        verbose.stderr
+    );
+    let overridden = bare(&["-v", "-i", "nobody", "list"]);
+    assert!(overridden.stderr.contains("identity nobody (from option -i)"), "{}", overridden.stderr);
+    let mut by_environment = command(&fake, 1, &["-v", "list"]);
+    by_environment.env("AIRLOCK_CONTEXT", "here");
+    assert!(spawn(by_environment).finish().stderr.contains("server localhost:1 (from AIRLOCK_SERVER)"));
+    assert_eq!(bare(&["context", "remove", "here"]).code(), 0);
+    assert!(bare(&["context", "use", "here"]).stderr.contains("no context 'here'"));
+}
+
+#[test]
+fn whoami_shows_role_and_profiles() {
+    let fake = Fake::start();
+    let text = airlock(&fake, &["whoami"]).text();
+    assert!(text.starts_with("alice (ou build) on build1, role user\nairlock "), "{text}");
+    assert!(text.contains("profiles   standard*  cpu 2 (8) · memory 1G (16G) · input 256M"), "{text}");
+    assert!(text.contains("           deploy     fixed command: /usr/local/bin/deploy"), "{text}");
+    let json = airlock(&fake, &["whoami", "--format", "json"]).text();
+    assert!(json.starts_with(r#"{"name":"alice","units":["build"],"role":"user","host":"build1""#), "{json}");
+}
+
+#[test]
+fn doctor_says_what_is_right_and_fails_with_what_is_not() {
+    let fake = Fake::start();
+    let found = airlock(&fake, &["doctor"]);
+    assert_eq!(found.code(), 1, "the server has no executor");
+    let text = found.text();
+    for line in [
+        "ok    config        ",
+        "ok    identity      alice: certificate, key and CA belong together",
+        "ok    server        localhost:",
+        "ok    tls           TLS 1.3, X25519MLKEM768, server certificate names localhost, 127.0.0.1",
+        "ok    clock         ",
+        "ok    access        alice has role user, 2 profiles",
+        "FAIL  executor      the server has no executor since ",
+    ] {
+        assert!(text.lines().any(|shown| shown.starts_with(line)), "missing: {line}\n{text}");
+    }
+    assert!(text.ends_with("1 failed\n"), "{text}");
+    let json = airlock(&fake, &["doctor", "--format", "json"]).text();
+    assert!(json.starts_with(r#"{"failed":1,"warnings":0,"checks":["#) && json.lines().count() == 1, "{json}");
+}
+
+#[test]
+fn doctor_names_a_readable_key_and_an_unreachable_server() {
+    let fake = Fake::start();
+    let unreachable = spawn(command(&fake, 1, &["doctor"])).finish();
+    assert_eq!(unreachable.code(), 1);
+    assert!(unreachable.text().contains("FAIL  server        cannot reach localhost:1"), "{}", unreachable.text());
+    let key = fake.folder.path().join("alice.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let readable = airlock(&fake, &["doctor"]);
+    assert_eq!(readable.code(), 1);
+    assert!(readable.text().contains("FAIL  identity") && readable.text().contains("chmod 600"), "{}", readable.text());
+}
+
+#[test]
+fn a_request_is_signed_and_revoked_without_the_key_travelling() {
+    let fake = Fake::start();
+    let (home, office) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let ca = office.path().join("ca");
+    let ca = ca.to_str().unwrap();
+    let out = home.path().to_str().unwrap();
+    let made = airlock(&fake, &["certs", "init", "--dir", ca, "--server", "build1.example.org,127.0.0.1"]);
+    assert_eq!(made.code(), 0, "{}", made.stderr);
+    assert!(made.text().contains("authority ") && made.text().contains("server.crt: "), "{}", made.text());
+    let requested = airlock(&fake, &["certs", "request", "bob", "--out", out]);
+    assert!(requested.text().contains("bob.csr: key fingerprint "), "{}{}", requested.text(), requested.stderr);
+    let csr = home.path().join("bob.csr");
+    let signed =
+        airlock(&fake, &["certs", "sign", csr.to_str().unwrap(), "--dir", ca, "--ou", "build", "--days", "90"]);
+    let text = signed.text();
+    assert!(
+        text.contains("bob.crt: bob (ou build), valid until ") && text.contains(", serial "),
+        "{text}{}",
+        signed.stderr
+    );
+    assert!(!office.path().join("ca/bob.key").exists());
+    let again = airlock(&fake, &["certs", "request", "bob", "--out", out]);
+    assert_eq!(again.code(), 125);
+    assert!(again.stderr.contains("bob.key exists already"), "{}", again.stderr);
+    assert!(airlock(&fake, &["certs", "list", "--dir", ca]).text().contains("bob (ou build)"));
+    let revoked = airlock(&fake, &["certs", "revoke", "bob", "--dir", ca]);
+    assert!(revoked.text().starts_with("bob revoked (serial "), "{}", revoked.text());
+    assert!(airlock(&fake, &["certs", "list", "--dir", ca]).text().contains("revoked "));
+    let json = airlock(&fake, &["certs", "list", "--dir", ca, "--format", "json"]).text();
+    assert!(
+        json.lines().any(|line| line.contains(r#""name":"bob""#) && line.contains(r#""state":"revoked""#)),
+        "{json}"
+    );
+}
+
+#[test]
+fn certificate_commands_refuse_what_cannot_be_meant() {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().to_str().unwrap();
+    assert!(airlock(&fake, &["certs", "list", "--dir", ca]).stderr.contains("holds no authority"));
+    assert!(airlock(&fake, &["certs", "request", "../x"]).code() == 125);
+    assert!(airlock(&fake, &["certs", "request", "bob", "--key", "rsa1024"]).stderr.contains("rsa1024"));
+}
+
+#[test]
+fn help_explains_files_and_commands_and_knows_its_limits() {
+    let fake = Fake::start();
+    let files = airlock(&fake, &["help", "files"]);
+    assert!(files.code() == 0 && files.text().contains("tar c src | airlock run --stdin"));
+    assert!(airlock(&fake, &["help", "run"]).text().contains("--memory"));
+    assert!(airlock(&fake, &["help", "certs", "sign"]).text().contains("--days"));
+    assert_eq!(airlock(&fake, &["help", "nonsense"]).code(), 125);
+}
+
+#[test]
+fn completions_exist_for_three_shells_and_manual_pages_for_every_command() {
+    let fake = Fake::start();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(airlock(&fake, &["completions", shell]).text().contains("airlock"), "{shell}");
+    }
+    let folder = fake.folder.path().join("man");
+    assert_eq!(airlock(&fake, &["man", folder.to_str().unwrap()]).code(), 0);
+    for page in ["airlock.1", "airlock-run.1", "airlock-certs-sign.1"] {
+        assert!(folder.join(page).exists(), "{page}");
+    }
+    let bash = airlock(&fake, &["completions", "bash"]).text();
+    let script = folder.join("completions");
+    fs::write(&script, bash).unwrap();
+    assert!(std::process::Command::new("bash").arg("-n").arg(&script).status().unwrap().success());
+}
