@@ -97,7 +97,7 @@ fn ended(connection: &Connection, id: JobId) -> Result<Job, UpdateError> {
     if job.state.is_live() { Err(UpdateError::StillLive { job: id, state: job.state }) } else { Ok(job) }
 }
 
-fn update(connection: &Connection, id: JobId, change: &Change) -> Result<Job, UpdateError> {
+pub(super) fn update(connection: &Connection, id: JobId, change: &Change) -> Result<Job, UpdateError> {
     let job = by_id(connection, id)?.ok_or(UpdateError::NotFound(id))?;
     let event = match change {
         Change::Started { .. } => JobEvent::Started,

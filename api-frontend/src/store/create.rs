@@ -72,13 +72,18 @@ fn create(connection: &Connection, new: &NewJob) -> Result<Created, CreateError>
     Ok(Created { job, existed: false })
 }
 
+/// Whether the owner used this request id.
+pub(super) fn used_request(connection: &Connection, owner: &str, request_id: &str) -> Result<bool, StoreError> {
+    Ok(find(connection, "request_id = ?2", owner, request_id)?.is_some())
+}
+
 fn find(connection: &Connection, condition: &str, owner: &str, value: &str) -> Result<Option<JobId>, StoreError> {
     let sql = format!("SELECT id FROM jobs WHERE owner = ?1 AND {condition}");
     let id: Option<String> = connection.prepare_cached(&sql)?.query_row([owner, value], |row| row.get(0)).optional()?;
     id.map(|id| id.parse().map_err(|_| StoreError::Failed(format!("'{id}' is recorded as a job id")))).transpose()
 }
 
-fn insert(connection: &Connection, new: &NewJob) -> Result<(), StoreError> {
+pub(super) fn insert(connection: &Connection, new: &NewJob) -> Result<(), StoreError> {
     let words: Vec<_> = new.argv.iter().map(|word| String::from_utf8_lossy(word)).collect();
     let env_names = serde_json::to_string(&new.env_names).map_err(|e| StoreError::Failed(e.to_string()))?;
     let sql = "INSERT INTO jobs (id, owner, name, request_id, fingerprint, serial, peer, profile, argv, command, env_names, cwd, \

@@ -176,7 +176,9 @@ impl Query {
     fn new(filter: &Filter) -> Result<Self, StoreError> {
         let index = match filter {
             Filter { live: true, .. } => "jobs_live",
+            Filter { name: Some(_), owner: Some(_), .. } => "jobs_owner_name",
             Filter { name: Some(_), .. } => "jobs_name",
+            Filter { owner: Some(_), states, .. } if states.len() == 1 => "jobs_owner_state",
             Filter { owner: Some(_), .. } => "jobs_owner",
             Filter { states, .. } if states.len() == 1 => "jobs_state",
             _ => "jobs_created",

@@ -9,6 +9,7 @@ mod create;
 mod error;
 mod find;
 mod list;
+mod mend;
 mod model;
 mod pool;
 mod retention;
@@ -19,7 +20,13 @@ mod state;
 mod tests;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 pub use change::{Change, Ended};
 pub use create::{Created, NewJob};
@@ -39,7 +46,7 @@ pub struct Store {
 
 #[derive(Debug)]
 struct Inner {
-    epoch: u64,
+    epoch: AtomicU64,
     writer: Writer,
     pool: Pool,
 }
@@ -49,11 +56,11 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let (connection, epoch) = schema::open(path)?;
         let writer = Writer::start(connection).map_err(|e| OpenError::Thread(e.to_string()))?;
-        Ok(Self { inner: Arc::new(Inner { epoch, writer, pool: Pool::new(path) }) })
+        Ok(Self { inner: Arc::new(Inner { epoch: epoch.into(), writer, pool: Pool::new(path) }) })
     }
 
     /// How often this database was opened, this time included. A restored backup shows by a number that was seen before.
     pub fn epoch(&self) -> u64 {
-        self.inner.epoch
+        self.inner.epoch.load(Ordering::SeqCst)
     }
 }

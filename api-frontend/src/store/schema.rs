@@ -85,14 +85,17 @@ const FIRST: &str = "
 
     CREATE UNIQUE INDEX jobs_request   ON jobs (owner, request_id);
     CREATE UNIQUE INDEX jobs_live_name ON jobs (owner, name) WHERE live = 1 AND name IS NOT NULL;
-    CREATE INDEX jobs_name    ON jobs (name, created_ns, id) WHERE name IS NOT NULL;
-    CREATE INDEX jobs_created ON jobs (created_ns, id);
-    CREATE INDEX jobs_owner   ON jobs (owner, created_ns, id);
-    CREATE INDEX jobs_state   ON jobs (state, created_ns, id);
-    CREATE INDEX jobs_live    ON jobs (created_ns, id) WHERE live = 1;
-    CREATE INDEX jobs_ended   ON jobs (ended_ns, archived, out_disk, created_ns) WHERE live = 0;
+    CREATE INDEX jobs_named_live  ON jobs (name, created_ns, id) WHERE live = 1 AND name IS NOT NULL;
+    CREATE INDEX jobs_name        ON jobs (name, created_ns, id) WHERE name IS NOT NULL;
+    CREATE INDEX jobs_owner_name  ON jobs (owner, name, created_ns, id) WHERE name IS NOT NULL;
+    CREATE INDEX jobs_created     ON jobs (created_ns, id);
+    CREATE INDEX jobs_owner       ON jobs (owner, created_ns, id);
+    CREATE INDEX jobs_state       ON jobs (state, created_ns, id);
+    CREATE INDEX jobs_owner_state ON jobs (owner, state, created_ns, id);
+    CREATE INDEX jobs_live        ON jobs (created_ns, id) WHERE live = 1;
+    CREATE INDEX jobs_ended ON jobs (ended_ns, archived, out_disk, created_ns) WHERE live = 0;
     -- Jobs that took longer than an hour: those that may have ended much later than they were created.
-    CREATE INDEX jobs_long    ON jobs (ended_ns, created_ns) WHERE live = 0 AND ended_ns - created_ns > 3600000000000;
+    CREATE INDEX jobs_long  ON jobs (ended_ns, created_ns) WHERE live = 0 AND ended_ns - created_ns > 3600000000000;
 ";
 
 /// Opens the database for writing, brings it up to date, and counts the opening. Answers the count.

@@ -1,3 +1,5 @@
+use std::{future::poll_fn, sync::mpsc, task::Poll};
+
 use super::*;
 
 #[tokio::test]
@@ -133,4 +135,34 @@ async fn changes_that_come_together_are_all_made_and_all_on_disk() {
     assert_eq!(records.store.live_count().await.unwrap(), 100);
     let live = records.store.live().await.unwrap();
     assert!(live.len() == 100 && live.iter().all(|job| job.state == JobState::Running));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_wait_together_share_a_commit() {
+    let records = Records::new();
+    records.create(new_job(1000)).await;
+    let journal = || std::fs::metadata(records.path().with_extension("db-wal")).unwrap().len();
+    let before = journal();
+    let (release, released) = mpsc::channel();
+    let busy = tokio::spawn({
+        let store = records.store.clone();
+        async move { store.write(move |_| released.recv().map_err(|_| StoreError::Closing)).await }
+    });
+    let mut creates: Vec<_> = (0..50).map(|number| Box::pin(records.store.create(new_job(number)))).collect();
+    // Polled once, each stands in the queue.
+    poll_fn(|context| {
+        for create in &mut creates {
+            assert!(create.as_mut().poll(context).is_pending());
+        }
+        Poll::Ready(())
+    })
+    .await;
+    release.send(()).unwrap();
+    busy.await.unwrap().unwrap();
+    for create in creates {
+        assert!(!create.await.unwrap().existed);
+    }
+    // Alone, each would write a page of every index: some 500 pages.
+    let pages = (journal() - before) / 4096;
+    assert!(pages < 150, "{pages} pages were written");
 }

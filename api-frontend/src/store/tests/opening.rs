@@ -109,3 +109,14 @@ async fn another_reader_sees_what_was_answered_and_does_not_stop_the_writer() {
     drop(reading);
     assert_eq!(count(&other), 1);
 }
+
+#[tokio::test]
+async fn commits_wait_for_the_disk() {
+    let records = Records::new();
+    let settings = records.store.write(|connection| {
+        let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
+        Ok::<_, StoreError>((pragma("journal_mode")?, pragma("synchronous")?))
+    });
+    // 2 is FULL: the journal is synchronised at every commit.
+    assert_eq!(settings.await.unwrap(), ("wal".to_owned().into(), 2.into()));
+}
