@@ -55,13 +55,13 @@ pub(super) fn expect(connection: &Connection, id: JobId) -> Result<Job, StoreErr
 
 fn resolve(connection: &Connection, reference: String, caller: &str, scope: &Scope) -> Result<Job, ResolveError> {
     let found = if reference == "last" {
-        some(connection, "owner = ?1 ORDER BY created_ns DESC, id DESC LIMIT 1", [caller])?
+        some(connection, "WHERE owner = ?1 ORDER BY created_ns DESC, id DESC LIMIT 1", [caller])?
     } else if let Ok(id) = reference.parse::<JobId>() {
         by_id(connection, id)?.into_iter().filter(|job| scope.covers(&job.owner)).collect()
     } else if is_prefix(&reference) {
         // '~' sorts after everything that an id holds.
-        let condition = "id >= ?1 AND id < ?1 || '~' AND (?2 IS NULL OR owner = ?2) ORDER BY id LIMIT ?3";
-        some(connection, condition, (&reference, scope.owner(), CANDIDATES as i64))?
+        let rest = "WHERE id >= ?1 AND id < ?1 || '~' AND (?2 IS NULL OR owner = ?2) ORDER BY id LIMIT ?3";
+        some(connection, rest, (&reference, scope.owner(), CANDIDATES as i64))?
     } else {
         by_name(connection, &reference, caller, scope)?
     };
@@ -79,7 +79,7 @@ fn resolve(connection: &Connection, reference: String, caller: &str, scope: &Sco
 /// The live jobs of that name that exist for the caller (one, if it is the caller's own), else the newest.
 fn by_name(connection: &Connection, name: &str, caller: &str, scope: &Scope) -> Result<Vec<Job>, StoreError> {
     if scope.covers(caller) {
-        let own = some(connection, "owner = ?1 AND name = ?2 AND live = 1", [caller, name])?;
+        let own = some(connection, "WHERE owner = ?1 AND name = ?2 AND live = 1", [caller, name])?;
         if !own.is_empty() {
             return Ok(own);
         }
@@ -87,21 +87,22 @@ fn by_name(connection: &Connection, name: &str, caller: &str, scope: &Scope) -> 
     // One condition for each scope, so that each has an index that leads straight to the answer.
     let newest = "ORDER BY created_ns DESC, id DESC LIMIT";
     if let Some(owner) = scope.owner() {
-        let live = some(connection, "owner = ?1 AND name = ?2 AND live = 1", [owner, name])?;
+        let live = some(connection, "WHERE owner = ?1 AND name = ?2 AND live = 1", [owner, name])?;
         if !live.is_empty() {
             return Ok(live);
         }
-        return some(connection, &format!("owner = ?1 AND name = ?2 {newest} 1"), [owner, name]);
+        return some(connection, &format!("WHERE owner = ?1 AND name = ?2 {newest} 1"), [owner, name]);
     }
-    let live = some(connection, &format!("name = ?1 AND live = 1 {newest} {CANDIDATES}"), [name])?;
+    let named_live = format!("INDEXED BY jobs_named_live WHERE name = ?1 AND live = 1 {newest} {CANDIDATES}");
+    let live = some(connection, &named_live, [name])?;
     if !live.is_empty() {
         return Ok(live);
     }
-    some(connection, &format!("name = ?1 {newest} 1"), [name])
+    some(connection, &format!("WHERE name = ?1 {newest} 1"), [name])
 }
 
-fn some(connection: &Connection, condition: &str, values: impl Params) -> Result<Vec<Job>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM jobs WHERE {condition}"))?;
+fn some(connection: &Connection, rest: &str, values: impl Params) -> Result<Vec<Job>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM jobs {rest}"))?;
     let jobs = statement.query_map(values, row::job)?.collect::<rusqlite::Result<_>>()?;
     Ok(jobs)
 }
