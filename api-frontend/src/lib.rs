@@ -1,1 +1,35 @@
-//! Crate root.
+//! The network side of Airlock: who calls, what they may ask for, what became of their jobs, and every byte of output.
+//!
+//! # Where things are
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`tls`] | connections: TLS 1.3, certificates on both sides, bounds, reload |
+//! | [`identity`], [`policy`], [`authorize`] | who calls, what the operator wants, the one table that decides |
+//! | [`grpc`] | the service's methods: parse, ask, answer; errors become statuses in one file |
+//! | [`jobs`] | the life of jobs, without gRPC and TLS |
+//! | [`store`], [`output`] | records in SQLite; output logs in segment files, and their followers |
+//! | [`executor`] | the connection to the executor |
+//! | [`config`], [`confine`], [`server`] | the program around it |
+//!
+//! The frontend is the part that may be taken over. It holds no key to anything but its own TLS, and what it asks of the
+//! executor is checked there again.
+
+#![forbid(unsafe_code)]
+
+pub mod authorize;
+pub mod config;
+pub mod confine;
+pub mod executor;
+pub mod grpc;
+pub mod identity;
+pub mod jobs;
+pub mod output;
+pub mod policy;
+pub mod server;
+pub mod store;
+pub mod tls;
+
+mod program;
+
+pub use program::main;

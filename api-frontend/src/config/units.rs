@@ -1,0 +1,181 @@
+//! Sizes and durations as people write them in configuration files: `512M`, `1.5G`, `30d`, `1h30m`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+
+/// A number of bytes. `K`, `M`, `G` and `T` (also `KiB` …) are powers of 1024; `KB` and the like mean two things and are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(u64);
+
+impl Size {
+    /// So many bytes.
+    pub const fn from_bytes(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    /// In bytes.
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Size {
+    /// Exact: the largest unit that divides the value, such as `16G` or `1536M`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut value, mut unit) = (self.0, 0);
+        while unit < SIZE_UNITS.len() - 1 && value != 0 && value % 1024 == 0 {
+            value /= 1024;
+            unit += 1;
+        }
+        write!(f, "{value}{}", SIZE_UNITS[unit])
+    }
+}
+
+const SIZE_UNITS: [&str; 5] = ["", "K", "M", "G", "T"];
+
+/// Says a number of bytes roughly, in at most five characters and a unit, such as `3.2 GiB`.
+pub fn roughly(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit < SIZE_UNITS.len() - 1 {
+        value /= 1024.0;
+        unit += 1;
+    }
+    match SIZE_UNITS[unit] {
+        "" => format!("{bytes} bytes"),
+        u if value.fract() < 0.05 => format!("{value:.0} {u}iB"),
+        u => format!("{value:.1} {u}iB"),
+    }
+}
+
+/// The text is no size or no duration; the sentence says what one looks like.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UnitError(String);
+
+impl FromStr for Size {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let wrong = || UnitError(format!("'{text}' is not a size; use a number with K, M, G or T, such as 512M"));
+        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(split);
+        let power = match unit.trim() {
+            "" | "B" => 0,
+            "K" | "KiB" => 1,
+            "M" | "MiB" => 2,
+            "G" | "GiB" => 3,
+            "T" | "TiB" => 4,
+            "KB" | "MB" | "GB" | "TB" => {
+                return Err(UnitError(format!(
+                    "'{text}' could mean powers of 1000 or 1024; write {} (1024)",
+                    &unit[..1]
+                )));
+            }
+            _ => return Err(wrong()),
+        };
+        let factor = 1024u64.pow(power);
+        if let Ok(whole) = number.parse::<u64>() {
+            return whole
+                .checked_mul(factor)
+                .map(Self)
+                .ok_or_else(|| UnitError(format!("'{text}' is too large a size")));
+        }
+        let value: f64 = number.parse().map_err(|_| wrong())?;
+        let bytes = value * factor as f64;
+        // 2^63 bounds the product where a float still converts exactly enough; nothing that large exists.
+        if power == 0 || !bytes.is_finite() || bytes >= 9.2e18 { Err(wrong()) } else { Ok(Self(bytes as u64)) }
+    }
+}
+
+/// A span of time: `30s`, `5m`, `1h30m`, `7d`; a bare number is seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(Duration);
+
+impl Span {
+    /// Takes a duration.
+    pub const fn new(duration: Duration) -> Self {
+        Self(duration)
+    }
+
+    /// As the standard library has it.
+    pub const fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl FromStr for Span {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let wrong = || UnitError(format!("'{text}' is not a duration; use numbers with s, m, h or d, such as 1h30m"));
+        if let Ok(seconds) = text.parse::<u32>() {
+            return Ok(Self(Duration::from_secs(u64::from(seconds))));
+        }
+        let (mut total, mut rest) = (0u64, text);
+        while !rest.is_empty() {
+            let split = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+            let number: u64 = rest[..split].parse().map_err(|_| wrong())?;
+            let unit = rest[split..].chars().next().ok_or_else(wrong)?;
+            let seconds = match unit {
+                's' => 1,
+                'm' => 60,
+                'h' => 3600,
+                'd' => 86_400,
+                _ => return Err(wrong()),
+            };
+            total = number.checked_mul(seconds).and_then(|n| total.checked_add(n)).ok_or_else(wrong)?;
+            rest = &rest[split + 1..];
+        }
+        if text.is_empty() { Err(wrong()) } else { Ok(Self(Duration::from_secs(total))) }
+    }
+}
+
+/// Says milliseconds as people write durations: `24h`, `1h30m`, `250ms`.
+pub fn duration_words(ms: u64) -> String {
+    if !ms.is_multiple_of(1000) {
+        return if ms < 1000 { format!("{ms}ms") } else { format!("{:.3}s", ms as f64 / 1000.0) };
+    }
+    let mut seconds = ms / 1000;
+    if seconds == 0 {
+        return "0s".into();
+    }
+    let mut words = String::new();
+    // Days are only used when they are whole: 24h is read more often than 1d in limits, 7d more often than 168h.
+    for (unit, length) in [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)] {
+        let fits = if unit == "d" { seconds.is_multiple_of(length) && seconds > length } else { seconds >= length };
+        if fits {
+            words.push_str(&format!("{}{unit}", seconds / length));
+            seconds %= length;
+        }
+    }
+    words
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match TextOrNumber::deserialize(deserializer)? {
+            TextOrNumber::Number(n) => Ok(Self(n)),
+            TextOrNumber::Text(text) => text.parse().map_err(de::Error::custom),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match TextOrNumber::deserialize(deserializer)? {
+            TextOrNumber::Number(n) => Ok(Self(Duration::from_secs(n))),
+            TextOrNumber::Text(text) => text.parse().map_err(de::Error::custom),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a number, or text such as \"512M\" or \"30d\"")]
+enum TextOrNumber {
+    Number(u64),
+    Text(String),
+}

@@ -1,0 +1,12 @@
+//! The gRPC services: each method parses, asks [`crate::jobs`], and answers.
+
+mod answer;
+mod ask;
+mod error;
+mod service;
+mod stream;
+
+pub use service::Service;
+
+/// The domain in every error's details.
+pub const ERROR_DOMAIN: &str = "airlock";

@@ -1,0 +1,87 @@
+//! One follower: what the log's reader finds, as messages, at the pace of the client.
+//!
+//! The stream itself is what tonic polls: there is no queue and no job of the runtime between the file and the connection, so a
+//! slow client holds nothing but its own read buffer.
+
+use std::time::Duration;
+
+use airlock_proto::v1::{self, stream_output_response::Event as Message};
+use futures_util::stream::{Stream, unfold};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::{answer, error};
+use crate::jobs::{JobView, Jobs, JobsError};
+use crate::output::{Event, LogReader};
+
+/// Silence after which a client is shown that the connection lives.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// One call of StreamOutput.
+struct Follower {
+    jobs: Jobs,
+    reader: LogReader,
+    request_id: String,
+    stop: CancellationToken,
+    /// The first message, until it is sent.
+    begin: Option<JobView>,
+    done: bool,
+    heartbeat: Duration,
+}
+
+/// The messages of one call: begin, chunks and gaps and heartbeats, end.
+pub(super) fn messages(
+    jobs: Jobs,
+    view: JobView,
+    reader: LogReader,
+    request_id: String,
+    stop: CancellationToken,
+) -> impl Stream<Item = Result<v1::StreamOutputResponse, Status>> + Send + 'static {
+    let follower = Follower { jobs, reader, request_id, stop, begin: Some(view), done: false, heartbeat: HEARTBEAT };
+    unfold(follower, |mut follower| async move {
+        if follower.done {
+            return None;
+        }
+        let message = follower.next().await;
+        follower.done = !matches!(&message, Ok(m) if !matches!(m, Message::End(_)));
+        let message = message.map(|event| v1::StreamOutputResponse { event: Some(event) });
+        Some((message, follower))
+    })
+}
+
+impl Follower {
+    async fn next(&mut self) -> Result<Message, Status> {
+        if let Some(view) = self.begin.take() {
+            let job = answer::job(view, self.jobs.host());
+            return Ok(Message::Begin(v1::Begin { offset: self.reader.begins_at(), job: Some(job) }));
+        }
+        let host = self.jobs.host().to_owned();
+        let event = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(self.status(&JobsError::Stopping { host })),
+            event = self.reader.next() => event,
+            () = tokio::time::sleep(self.heartbeat) => {
+                return Ok(Message::Heartbeat(v1::Heartbeat { offset: self.reader.reached() }));
+            }
+        };
+        match event.map_err(JobsError::from) {
+            Ok(Event::Chunk(chunk)) => Ok(Message::Chunk(answer::chunk(chunk))),
+            Ok(Event::Gap(gap)) => Ok(Message::Gap(answer::gap(gap))),
+            Ok(Event::End(end)) => {
+                let id = self.reader.job();
+                // The log is closed a moment before the end is recorded, and who followed wants to know how it ended.
+                let view = match end.ended {
+                    true => self.jobs.settled(id).await,
+                    false => self.jobs.refresh(id).await,
+                };
+                let job = answer::job(view.map_err(|e| self.status(&e))?, self.jobs.host());
+                Ok(Message::End(v1::End { offset: end.offset, job: Some(job) }))
+            }
+            Err(error) => Err(self.status(&error)),
+        }
+    }
+
+    fn status(&self, error: &JobsError) -> Status {
+        error::status(error, &self.request_id)
+    }
+}

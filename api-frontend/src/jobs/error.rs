@@ -1,0 +1,215 @@
+//! What can go wrong when somebody asks something about jobs.
+
+use std::time::Duration;
+
+use ipc_protocol::{JobId, Refusal};
+
+use crate::authorize::Verb;
+use crate::output::OutputError;
+use crate::store::{CreateError, StoreError};
+
+/// Why a call about jobs was not carried out. Its text is for the caller: one sentence that says what failed and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum JobsError {
+    /// A field of the request is wrong. The caller's mistake; repeating does not help.
+    #[error("{message}")]
+    Invalid {
+        /// As in the proto, such as "limits.memory_bytes".
+        field: String,
+        /// One sentence.
+        message: String,
+    },
+    /// No job of this name, or none that the caller may know of.
+    #[error("no job '{reference}' that you may see on {host}")]
+    NotFound {
+        /// As the caller wrote it.
+        reference: String,
+        /// The server's name.
+        host: String,
+    },
+    /// The reference fits several jobs.
+    #[error("'{reference}' fits {} jobs: {}; write more of it", candidates.len(), shortened(candidates))]
+    Ambiguous {
+        /// As the caller wrote it.
+        reference: String,
+        /// Some of what it fits, newest first.
+        candidates: Vec<JobId>,
+    },
+    /// The caller's role does not have this verb.
+    #[error("{name} is a {role} on {host} and may not {}", verb.words())]
+    Denied {
+        /// The caller.
+        name: String,
+        /// Their role.
+        role: &'static str,
+        /// The server's name.
+        host: String,
+        /// What they tried.
+        verb: Verb,
+    },
+    /// The caller sees the job, and it is not theirs to change.
+    #[error("job {} belongs to {owner}; {name} may look at it and not {} it", short(job), verb.word())]
+    NotTheirs {
+        /// The job.
+        job: JobId,
+        /// Whose it is.
+        owner: String,
+        /// The caller.
+        name: String,
+        /// What they tried.
+        verb: Verb,
+    },
+    /// A live job of the same owner has the name.
+    #[error(
+        "the name '{name}' is taken by your live job {}; stop it or wait for its end, or choose another name",
+        short(by)
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        by: JobId,
+    },
+    /// The request id was used for a request with other parameters.
+    #[error("request id '{request_id}' was used for another request (job {}); use a new one", short(job))]
+    RequestIdTaken {
+        /// The request id.
+        request_id: String,
+        /// The job that it made.
+        job: JobId,
+    },
+    /// The job does not run (any more, or yet).
+    #[error("job {} is {state} and cannot be signalled", short(job))]
+    NotRunning {
+        /// The job.
+        job: JobId,
+        /// Its state's word.
+        state: &'static str,
+    },
+    /// The job lives, and only ended jobs can be treated so.
+    #[error("job {} is {state}; only ended jobs can be {done}; stop it first: airlock stop {}", short(job), short(job))]
+    Live {
+        /// The job.
+        job: JobId,
+        /// Its state's word.
+        state: &'static str,
+        /// "deleted" or "archived".
+        done: &'static str,
+    },
+    /// An offset after the end of a finished log.
+    #[error("offset {offset} is beyond the end of the output, {end}")]
+    BeyondEnd {
+        /// Asked for.
+        offset: u64,
+        /// The end.
+        end: u64,
+    },
+    /// A bound is reached: the disk's reserve, a ceiling, the host. Nothing was started; later it may work.
+    #[error("{message}")]
+    Exhausted {
+        /// Which bound, for programs: "reserve", "ceiling", "host", "input", "uploads".
+        what: &'static str,
+        /// One sentence.
+        message: String,
+    },
+    /// The executor is away, and nothing was started or will be.
+    #[error(
+        "{host} cannot {what} at the moment (executor away for {}); {consequence}; the same request is safe to repeat",
+        seconds(since)
+    )]
+    ExecutorAway {
+        /// The server's name.
+        host: String,
+        /// "start jobs", "stop jobs" or "signal jobs".
+        what: &'static str,
+        /// "nothing was started" or the like.
+        consequence: &'static str,
+        /// How long it has been away.
+        since: Duration,
+    },
+    /// The executor went away after it was asked. What became of the start is learnt when it is back.
+    #[error(
+        "the executor of {host} went away while it was asked to start the job; the job may run; the same request is safe to repeat"
+    )]
+    OutcomeUnknown {
+        /// The server's name.
+        host: String,
+    },
+    /// Frontend and executor speak no common version of their protocol.
+    #[error(
+        "the two halves of Airlock on {host} are of versions that do not understand each other; the operator must upgrade both"
+    )]
+    NoCommonVersion {
+        /// The server's name.
+        host: String,
+    },
+    /// The server is stopping; running jobs go on.
+    #[error("{host} is restarting its network side; running jobs go on; repeat the request in a moment")]
+    Stopping {
+        /// The server's name.
+        host: String,
+    },
+    /// The kernel refused a signal.
+    #[error("the signal could not be sent: errno {0}")]
+    Signal(i32),
+    /// The records could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The output could not be read or written.
+    #[error(transparent)]
+    Output(OutputError),
+}
+
+impl JobsError {
+    /// A wrong field.
+    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { field: field.into(), message: message.into() }
+    }
+
+    /// What the executor did not admit.
+    pub(super) fn refused(refusal: Refusal, field: &str, message: &str) -> Self {
+        let message = message.to_owned();
+        match refusal {
+            Refusal::Invalid | Refusal::Conflict => Self::Invalid { field: field.to_owned(), message },
+            Refusal::Profile => Self::Invalid { field: "profile".into(), message },
+            Refusal::Ceiling => Self::Exhausted { what: "ceiling", message },
+            Refusal::Host | Refusal::StaleEpoch => Self::Exhausted { what: "host", message },
+        }
+    }
+}
+
+impl From<CreateError> for JobsError {
+    fn from(error: CreateError) -> Self {
+        match error {
+            CreateError::RequestIdReused { request_id, job } => Self::RequestIdTaken { request_id, job },
+            CreateError::NameTaken { name, job } => Self::NameTaken { name, by: job },
+            CreateError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<OutputError> for JobsError {
+    fn from(error: OutputError) -> Self {
+        match error {
+            OutputError::BeyondEnd { offset, end } => Self::BeyondEnd { offset, end },
+            other => Self::Output(other),
+        }
+    }
+}
+
+/// The first eight digits of a job's id, as people see it.
+pub fn short(job: &JobId) -> String {
+    job.to_string().chars().take(8).collect()
+}
+
+fn shortened(jobs: &[JobId]) -> String {
+    jobs.iter().map(short).collect::<Vec<_>>().join(", ")
+}
+
+fn seconds(time: &Duration) -> String {
+    match time.as_secs() {
+        0 => "a moment".into(),
+        s if s < 120 => format!("{s} s"),
+        s => format!("{} min", s / 60),
+    }
+}

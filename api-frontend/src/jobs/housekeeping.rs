@@ -1,0 +1,82 @@
+//! What goes by itself: uploads nobody used, old jobs, too much output, logs without a record.
+
+use std::time::Duration;
+
+use ipc_protocol::JobId;
+
+use super::{Jobs, JobsError, now_ns};
+use crate::store::UpdateError;
+
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Jobs removed at once, so that others' changes come between.
+const AT_ONCE: usize = 100;
+
+impl Jobs {
+    /// Looks after the records and the disk, until the frontend ends.
+    pub async fn keep_house(&self) {
+        if let Err(error) = self.sweep_orphans().await {
+            tracing::warn!(%error, "output without a record could not be swept");
+        }
+        loop {
+            self.core.inputs.expire();
+            if let Err(error) = self.retain().await {
+                tracing::warn!(%error, "old jobs could not be removed; trying again in a minute");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                () = self.core.closing.cancelled() => return,
+            }
+        }
+    }
+
+    /// Removes ended jobs that are older than the policy keeps, then the oldest while all output takes more than it may.
+    /// Archived jobs stay. Gives how many went.
+    pub async fn retain(&self) -> Result<usize, JobsError> {
+        let core = &self.core;
+        let policy = core.policy.load_full();
+        let keep = u64::try_from(policy.output().keep().as_nanos()).unwrap_or(u64::MAX);
+        let before = now_ns().saturating_sub(keep);
+        let mut removed = 0;
+        loop {
+            let mut jobs = core.store.ended_before(before, AT_ONCE).await?;
+            if jobs.is_empty() {
+                let for_ended = policy.output().keep_total().bytes().saturating_sub(core.logs.live_bytes());
+                jobs = core.store.over_total(for_ended, AT_ONCE).await?;
+            }
+            if jobs.is_empty() || core.closing.is_cancelled() {
+                return Ok(removed);
+            }
+            for job in jobs {
+                self.remove(job).await?;
+                removed += 1;
+            }
+        }
+    }
+
+    async fn remove(&self, job: JobId) -> Result<(), JobsError> {
+        match self.core.store.delete(job).await {
+            Ok(_) | Err(UpdateError::NotFound(_)) => self.core.remove_output(job).await,
+            Err(UpdateError::Store(error)) => Err(error.into()),
+            // Only ended jobs are offered, and an ended job never lives again.
+            Err(UpdateError::StillLive { .. } | UpdateError::Ended { .. }) => Ok(()),
+        }
+    }
+
+    /// Removes logs whose record is gone: the frontend died between removing the one and the other.
+    async fn sweep_orphans(&self) -> Result<(), JobsError> {
+        let core = &self.core;
+        let logs = core.logs.clone();
+        let Ok(found) = tokio::task::spawn_blocking(move || logs.jobs()).await else { return Ok(()) };
+        let found = found?;
+        let exist = core.store.exist(found.clone()).await?;
+        for (job, _) in found.into_iter().zip(exist).filter(|(_, exists)| !exists) {
+            // A job that is being recorded at this moment has no log on disk yet; one that is adopted lives.
+            if core.live.get(job).is_none() {
+                tracing::info!(%job, "output without a record removed");
+                core.remove_output(job).await?;
+            }
+        }
+        Ok(())
+    }
+}

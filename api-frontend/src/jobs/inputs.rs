@@ -1,0 +1,196 @@
+//! Standard input for jobs to come: spooled to files while it is hashed, kept until the job has it or ten minutes are over.
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ipc_protocol::{InputDigest, JobId};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{Jobs, JobsError};
+use crate::config::roughly;
+
+/// How long an upload waits for its start.
+const KEPT_FOR: Duration = Duration::from_secs(600);
+/// Most uploads of one owner that wait for their start.
+const WAITING_MAX: usize = 64;
+
+/// All uploads of this process. Those of a former one are gone: whoever uploaded them was told nothing that lasts.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    dir: PathBuf,
+    table: Arc<Mutex<Table>>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    uploads: HashMap<String, Entry>,
+    of_jobs: HashMap<JobId, String>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    owner: String,
+    digest: InputDigest,
+    made: Instant,
+    /// `None` once a job has it: the digest is still wanted when the start is repeated.
+    path: Option<PathBuf>,
+}
+
+/// An upload under way. Dropped unfinished, it leaves nothing.
+#[derive(Debug)]
+pub struct Upload {
+    file: File,
+    path: Option<PathBuf>,
+    hash: Sha256,
+    bytes: u64,
+    most: u64,
+    owner: String,
+    table: Arc<Mutex<Table>>,
+}
+
+/// A complete upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uploaded {
+    /// What a start names it by.
+    pub input_id: String,
+    /// Length and hash.
+    pub digest: InputDigest,
+}
+
+impl Jobs {
+    /// Begins an upload for `owner`. Blocks for the making of a file.
+    pub fn upload(&self, owner: &str) -> Result<Upload, JobsError> {
+        let most = self.profiles().iter().map(|p| p.input_max).max().unwrap_or(0);
+        if self.profiles().is_empty() {
+            return Err(self.core.away("take input", "nothing was stored"));
+        }
+        self.core.inputs.begin(owner, most)
+    }
+}
+
+impl Inputs {
+    /// Makes the folder (mode 0700), or empties it.
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        for entry in fs::read_dir(dir)? {
+            fs::remove_file(entry?.path())?;
+        }
+        Ok(Self { dir: dir.to_owned(), table: Arc::default() })
+    }
+
+    fn begin(&self, owner: &str, most: u64) -> Result<Upload, JobsError> {
+        let waiting = self.table().uploads.values().filter(|e| e.owner == owner && e.path.is_some()).count();
+        if waiting >= WAITING_MAX {
+            let message = format!("{waiting} uploads of yours wait for their start; start or wait ten minutes");
+            return Err(JobsError::Exhausted { what: "uploads", message });
+        }
+        let path = self.dir.join(Uuid::new_v4().to_string());
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(no_room)?;
+        let table = self.table.clone();
+        let owner = owner.to_owned();
+        Ok(Upload { file, path: Some(path), hash: Sha256::new(), bytes: 0, most, owner, table })
+    }
+
+    /// Length and hash of an upload of `owner`, whether or not a job has it already.
+    pub(super) fn digest(&self, owner: &str, input_id: &str) -> Option<InputDigest> {
+        self.table().uploads.get(input_id).filter(|e| e.owner == owner).map(|e| e.digest)
+    }
+
+    /// Gives an upload to a job. `None` when it is not there (any more).
+    pub(super) fn give(&self, owner: &str, input_id: &str, job: JobId) -> Option<PathBuf> {
+        let mut table = self.table();
+        let entry = table.uploads.get_mut(input_id).filter(|e| e.owner == owner)?;
+        let from = entry.path.take()?;
+        let to = self.dir.join(job.to_string());
+        if let Err(error) = fs::rename(&from, &to) {
+            tracing::warn!(%job, %error, "an upload cannot be given to its job");
+            return None;
+        }
+        table.of_jobs.insert(job, input_id.to_owned());
+        Some(to)
+    }
+
+    /// Gives the input of a job that was not started back, so that the repeated start finds it.
+    pub(super) fn give_back(&self, job: JobId) {
+        let mut table = self.table();
+        let Some(input_id) = table.of_jobs.remove(&job) else { return };
+        let path = self.dir.join(job.to_string());
+        match table.uploads.get_mut(&input_id) {
+            Some(entry) => entry.path = Some(path),
+            None => remove(&path),
+        }
+    }
+
+    /// The job has its input, or needs none any more.
+    pub(super) fn discard_of(&self, job: JobId) {
+        if self.table().of_jobs.remove(&job).is_some() {
+            remove(&self.dir.join(job.to_string()));
+        }
+    }
+
+    /// Removes uploads that waited too long.
+    pub(super) fn expire(&self) {
+        let mut table = self.table();
+        table.uploads.retain(|_, entry| {
+            let keep = entry.made.elapsed() < KEPT_FOR;
+            if let (false, Some(path)) = (keep, &entry.path) {
+                remove(path);
+            }
+            keep
+        });
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Upload {
+    /// Adds bytes. Blocks for hashing and a write into the page cache.
+    pub fn add(&mut self, bytes: &[u8]) -> Result<(), JobsError> {
+        self.bytes += bytes.len() as u64;
+        if self.bytes > self.most {
+            let message = format!("input is longer than the most that any profile allows, {}", roughly(self.most));
+            return Err(JobsError::Exhausted { what: "input", message });
+        }
+        self.hash.update(bytes);
+        self.file.write_all(bytes).map_err(no_room)
+    }
+
+    /// Completes the upload.
+    pub fn finish(mut self) -> Uploaded {
+        let hash = std::mem::take(&mut self.hash);
+        let digest = InputDigest { bytes: self.bytes, sha256: hash.finalize().into() };
+        let input_id = Uuid::new_v4().to_string();
+        let entry = Entry { owner: self.owner.clone(), digest, made: Instant::now(), path: self.path.take() };
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).uploads.insert(input_id.clone(), entry);
+        Uploaded { input_id, digest }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            remove(path);
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "an upload cannot be removed");
+    }
+}
+
+fn no_room(error: io::Error) -> JobsError {
+    let message = format!("the input cannot be stored: {error}; nothing was started");
+    JobsError::Exhausted { what: "disk", message }
+}

@@ -1,0 +1,306 @@
+//! A request to start a job, checked as far as the frontend can: what is wrong here is refused before anything is recorded.
+
+use std::collections::BTreeMap;
+
+use ipc_protocol::{ARGUMENT_BYTES_MAX, Limits, LimitsAsk, ProfileInfo};
+use sha2::{Digest, Sha256};
+
+use super::JobsError;
+use crate::config::{Size, duration_words};
+use crate::policy::WhenFull;
+
+/// What a caller asks for, as it came over the wire.
+#[derive(Debug, Clone, Default)]
+pub struct StartAsk {
+    /// Chosen by the client.
+    pub request_id: String,
+    /// Empty for none.
+    pub name: String,
+    /// Empty for the default.
+    pub profile: String,
+    /// The command's words.
+    pub command: Vec<Vec<u8>>,
+    /// Names and values.
+    pub env: Vec<(String, Vec<u8>)>,
+    /// Empty for the profile's default.
+    pub cwd: String,
+    /// Limits.
+    pub limits: LimitsAsk,
+    /// From an upload; empty for none.
+    pub input_id: String,
+    /// One pipe for both streams.
+    pub merge: bool,
+    /// Cap of the log in bytes.
+    pub output_limit: Option<u64>,
+    /// What happens at the cap.
+    pub output_full: Option<WhenFull>,
+}
+
+/// A request that has the right form and fits its profile.
+#[derive(Debug, Clone)]
+pub struct StartSpec {
+    ask: StartAsk,
+    limits: Option<Limits>,
+    input_max: u64,
+}
+
+impl StartSpec {
+    /// Checks a request against the profiles that the executor last told of. With none known (the executor was not met yet) the
+    /// form alone is checked; the executor decides in any case.
+    pub fn check(mut ask: StartAsk, profiles: &[ProfileInfo]) -> Result<Self, JobsError> {
+        check_request_id(&ask.request_id)?;
+        check_name(&ask.name)?;
+        check_command(&ask)?;
+        check_env(&ask.env)?;
+        if ask.cwd.contains('\0') || !(ask.cwd.is_empty() || ask.cwd.starts_with('/')) {
+            let message = format!("working directory '{}' is not an absolute path", ask.cwd.escape_debug());
+            return Err(JobsError::invalid("cwd", message));
+        }
+        let Some(first) = profiles.first() else { return Ok(Self { ask, limits: None, input_max: u64::MAX }) };
+        if ask.profile.is_empty() {
+            ask.profile.clone_from(&first.name);
+        }
+        let Some(profile) = profiles.iter().find(|p| p.name == ask.profile) else {
+            let names: Vec<&str> = profiles.iter().map(|p| p.name.as_str()).collect();
+            let message = format!("profile '{}' is not among yours: {}", ask.profile.escape_debug(), names.join(", "));
+            return Err(JobsError::invalid("profile", message));
+        };
+        check_against_profile(&ask, profile)?;
+        check_limits(&ask.limits, profile)?;
+        let limits = in_force(&ask.limits, &profile.default);
+        Ok(Self { limits, input_max: profile.input_max, ask })
+    }
+
+    /// The request.
+    pub fn ask(&self) -> &StartAsk {
+        &self.ask
+    }
+
+    /// The limits that will be in force, as far as they are known before the birth.
+    pub fn limits(&self) -> Option<Limits> {
+        self.limits
+    }
+
+    /// Most bytes of input that the profile allows.
+    pub fn input_max(&self) -> u64 {
+        self.input_max
+    }
+
+    /// What a repeated request id is compared by. The values of environment variables are not part of it: nothing that could
+    /// be guessed back to them is kept. `input` is the digest of the uploaded input.
+    pub fn fingerprint(&self, input: Option<&[u8; 32]>) -> [u8; 32] {
+        let ask = &self.ask;
+        let mut hash = Sha256::new();
+        let mut field = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        for text in [&ask.name, &ask.profile, &ask.cwd] {
+            field(text.as_bytes());
+        }
+        field(&(ask.command.len() as u64).to_le_bytes());
+        ask.command.iter().for_each(|word| field(word));
+        field(&(ask.env.len() as u64).to_le_bytes());
+        ask.env.iter().for_each(|(name, _)| field(name.as_bytes()));
+        for value in limit_values(&ask.limits) {
+            field(&value.map_or(Vec::new(), |v| v.to_le_bytes().to_vec()));
+        }
+        field(input.map_or(&[][..], |digest| digest));
+        field(&[u8::from(ask.merge)]);
+        field(&ask.output_limit.map_or(Vec::new(), |v| v.to_le_bytes().to_vec()));
+        field(format!("{:?}", ask.output_full).as_bytes());
+        hash.finalize().into()
+    }
+}
+
+/// Most characters of a request id and of a name.
+const WORD_MAX: usize = 64;
+
+/// Whether a text has the form of a request id.
+pub fn is_request_id(text: &str) -> bool {
+    (1..=WORD_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+fn check_request_id(id: &str) -> Result<(), JobsError> {
+    match is_request_id(id) {
+        true => Ok(()),
+        false if id.is_empty() => {
+            Err(JobsError::invalid("request_id", "a start needs a request id; a random UUID is fine"))
+        }
+        false => Err(JobsError::invalid(
+            "request_id",
+            format!("request id '{}' is not 1 to 64 letters, digits and dashes", id.escape_debug()),
+        )),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), JobsError> {
+    let shown = name.escape_debug();
+    let wrong = |why: String| Err(JobsError::invalid("name", why));
+    if name.is_empty() {
+        return Ok(());
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.len() > WORD_MAX || !name.chars().all(allowed) {
+        return wrong(format!("name '{shown}' is not at most 64 letters, digits, dashes, underscores and dots"));
+    }
+    // Such a name could be taken for a job id or for the word that means the newest job.
+    let hex = name.len() >= 4 && name.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f' | '-'));
+    if name == "last" || hex {
+        return wrong(format!("name '{shown}' looks like a job id or means the newest job; choose another"));
+    }
+    Ok(())
+}
+
+fn check_command(ask: &StartAsk) -> Result<(), JobsError> {
+    if ask.command.first().is_some_and(Vec::is_empty) {
+        return Err(JobsError::invalid("command", "the command's first word is empty"));
+    }
+    if let Some(n) = ask.command.iter().position(|word| word.contains(&0)) {
+        let message = format!("word {} of the command has a NUL byte in it, which no program can be given", n + 1);
+        return Err(JobsError::invalid("command", message));
+    }
+    let words: usize = ask.command.iter().map(|w| w.len() + 1).sum();
+    let env: usize = ask.env.iter().map(|(n, v)| n.len() + v.len() + 2).sum();
+    if words + env > ARGUMENT_BYTES_MAX {
+        let message = format!(
+            "arguments and environment are {} bytes, above the most, {}; send large data as input",
+            words + env,
+            Size::from_bytes(ARGUMENT_BYTES_MAX as u64)
+        );
+        return Err(JobsError::invalid(if words > env { "command" } else { "env" }, message));
+    }
+    Ok(())
+}
+
+fn check_env(env: &[(String, Vec<u8>)]) -> Result<(), JobsError> {
+    let mut seen = BTreeMap::new();
+    for (name, value) in env {
+        let shown = name.escape_debug();
+        let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+        if !first || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            let message = format!("'{shown}' is not a name for an environment variable (letters, digits, underscores)");
+            return Err(JobsError::invalid("env", message));
+        }
+        if value.contains(&0) {
+            let message = format!("the value of environment variable {shown} has a NUL byte in it");
+            return Err(JobsError::invalid("env", message));
+        }
+        if seen.insert(name, ()).is_some() {
+            return Err(JobsError::invalid("env", format!("environment variable {shown} is given twice")));
+        }
+    }
+    Ok(())
+}
+
+fn check_against_profile(ask: &StartAsk, profile: &ProfileInfo) -> Result<(), JobsError> {
+    let name = &profile.name;
+    match (ask.command.is_empty(), profile.command.is_empty()) {
+        (true, true) => return Err(JobsError::invalid("command", "there is no command; write one after --")),
+        (false, false) => {
+            let message = format!(
+                "profile {name} runs exactly '{}' and takes no words of its own; leave the command out",
+                profile.command.join(" ")
+            );
+            return Err(JobsError::invalid("command", message));
+        }
+        _ => {}
+    }
+    if !ask.cwd.is_empty() && !profile.cwd.contains(&ask.cwd) {
+        let listed = if profile.cwd.is_empty() { "only a fresh directory".to_owned() } else { profile.cwd.join(", ") };
+        let message =
+            format!("working directory '{}' is not allowed in profile {name}: {listed}", ask.cwd.escape_debug());
+        return Err(JobsError::invalid("cwd", message));
+    }
+    Ok(())
+}
+
+/// How the value of a limit is written for people.
+#[derive(Clone, Copy)]
+enum Unit {
+    Milli,
+    Bytes,
+    Number,
+    Time,
+}
+
+const LIMITS: [(&str, &str, Unit); 10] = [
+    ("cpu_cores", "cpu", Unit::Milli),
+    ("cpu_weight", "cpu weight", Unit::Number),
+    ("memory_bytes", "memory", Unit::Bytes),
+    ("swap_bytes", "swap", Unit::Bytes),
+    ("pids", "pids", Unit::Number),
+    ("io_read_bytes", "io-read", Unit::Bytes),
+    ("io_write_bytes", "io-write", Unit::Bytes),
+    ("io_read_operations", "io-read-ops", Unit::Number),
+    ("io_write_operations", "io-write-ops", Unit::Number),
+    ("timeout_seconds", "timeout", Unit::Time),
+];
+
+/// The values in the order of [`LIMITS`].
+fn limit_values(ask: &LimitsAsk) -> [Option<u64>; 10] {
+    let LimitsAsk {
+        cpu_milli,
+        cpu_weight,
+        memory,
+        swap,
+        pids,
+        io_read,
+        io_write,
+        io_read_ops,
+        io_write_ops,
+        timeout_ms,
+    } = *ask;
+    [cpu_milli, cpu_weight, memory, swap, pids, io_read, io_write, io_read_ops, io_write_ops, timeout_ms]
+}
+
+fn check_limits(ask: &LimitsAsk, profile: &ProfileInfo) -> Result<(), JobsError> {
+    for (((field, word, unit), asked), max) in LIMITS.iter().zip(limit_values(ask)).zip(limit_values(&profile.max)) {
+        let Some(asked) = asked else { continue };
+        let field = format!("limits.{field}");
+        if asked == 0 && *field != *"limits.swap_bytes" {
+            return Err(JobsError::invalid(
+                field,
+                format!("{word} 0 leaves nothing to run with; leave it out for the default"),
+            ));
+        }
+        if *word == "cpu weight" && asked > 10_000 {
+            return Err(JobsError::invalid(field, format!("cpu weight {asked} is not between 1 and 10000")));
+        }
+        if let Some(max) = max.filter(|&max| asked > max) {
+            let message = format!(
+                "{word} {} is above the most that profile {} allows, {}; airlock whoami shows all limits",
+                shown(asked, *unit),
+                profile.name,
+                shown(max, *unit)
+            );
+            return Err(JobsError::invalid(field, message));
+        }
+    }
+    Ok(())
+}
+
+fn shown(value: u64, unit: Unit) -> String {
+    match unit {
+        Unit::Milli => format!("{}", value as f64 / 1000.0),
+        Unit::Bytes => Size::from_bytes(value).to_string(),
+        Unit::Number => value.to_string(),
+        Unit::Time => duration_words(value),
+    }
+}
+
+/// `None` when the profile leaves open what must be in force; the executor then says it at the birth.
+fn in_force(ask: &LimitsAsk, default: &LimitsAsk) -> Option<Limits> {
+    Some(Limits {
+        cpu_milli: ask.cpu_milli.or(default.cpu_milli)?,
+        cpu_weight: ask.cpu_weight.or(default.cpu_weight).unwrap_or(100),
+        memory: ask.memory.or(default.memory)?,
+        swap: ask.swap.or(default.swap).unwrap_or(0),
+        pids: ask.pids.or(default.pids)?,
+        io_read: ask.io_read.or(default.io_read),
+        io_write: ask.io_write.or(default.io_write),
+        io_read_ops: ask.io_read_ops.or(default.io_read_ops),
+        io_write_ops: ask.io_write_ops.or(default.io_write_ops),
+        timeout_ms: ask.timeout_ms.or(default.timeout_ms),
+    })
+}

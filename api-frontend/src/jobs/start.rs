@@ -1,0 +1,299 @@
+//! Starting a job exactly once.
+//!
+//! The record is durable before the executor is asked, and carries the request id: whoever repeats the request finds it. One
+//! driver per start asks the executor, again over each new connection, until it is known what became of the job; callers only
+//! watch, so one that goes away changes nothing.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use ipc_protocol::{Claimed, INPUT_BYTES_MAX, InputDigest, JobId, Request, Spawn};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::live::{LiveJob, Progress};
+use super::{Core, Jobs, JobsError, StartAsk, StartSpec, now_ns};
+use crate::authorize::{Caller, Verb};
+use crate::config::roughly;
+use crate::executor::{Away, LinkState};
+use crate::output::OutputLimit;
+use crate::store::{Job, NewJob, Scope};
+
+/// How long a start waits for an executor that is away.
+const AWAY_MAX: Duration = Duration::from_secs(3);
+
+/// What came of a request to start.
+#[derive(Debug)]
+pub struct Started {
+    /// The job, born or known not to have been.
+    pub job: Job,
+    /// The request id was known, and this call started nothing.
+    pub existed: bool,
+}
+
+impl Jobs {
+    /// Starts a job, or finds the one that the same request made. Answers when its command runs or is known not to.
+    pub async fn start(&self, caller: &Caller, ask: StartAsk) -> Result<Started, JobsError> {
+        self.allow(caller, Verb::Start)?;
+        let spec = StartSpec::check(ask, &self.profiles())?;
+        let core = &self.core;
+        let input = core.input_of(caller, &spec)?;
+        loop {
+            let id = JobId::from_bytes(*Uuid::new_v4().as_bytes());
+            let limit = core.output_limit(spec.ask());
+            let new = new_job(id, caller, &spec, input, limit);
+            // In the table before it is recorded: whoever finds the record finds who feeds it too.
+            let writer = core.logs.writer(id, limit)?;
+            let live = LiveJob::new(id, writer, Progress::Asked);
+            live.set_starting(true);
+            core.live.insert(live.clone());
+            let created = match core.has_room() {
+                Ok(()) => core.store.create(new).await.map_err(JobsError::from),
+                Err(error) => Err(error),
+            };
+            let created = created.inspect_err(|_| core.live.remove(id))?;
+            if !created.existed {
+                let file = core.take_input(caller, &spec, id);
+                let spawn = spawn_request(id, caller, &spec, input);
+                core.runtime.spawn(Driver { core: core.clone(), job: live.clone(), spawn, input: file }.run());
+                let job = core.outcome(id, &live).await?;
+                let job = job.ok_or_else(|| core.away("start jobs", "nothing was started"))?;
+                return Ok(Started { job, existed: false });
+            }
+            core.live.remove(id);
+            let id = created.job.id;
+            let found = match core.live.get(id) {
+                Some(live) => core.outcome(id, &live).await?,
+                None => core.store.get(id, &Scope::All).await?,
+            };
+            // None when that start came to nothing meanwhile; then this one is the first.
+            if let Some(job) = found {
+                return Ok(Started { job, existed: true });
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Waits until a job is born or known not to be; `None` when it was withdrawn.
+    async fn outcome(&self, id: JobId, live: &LiveJob) -> Result<Option<Job>, JobsError> {
+        let mut progress = live.watch();
+        let mut link = self.link.watch();
+        let away_too_long = async {
+            loop {
+                let away = link.borrow_and_update().generation().is_none();
+                if !away {
+                    // The other end lives as long as the process.
+                    let _ = link.changed().await;
+                } else if timeout(AWAY_GRACE, link.wait_for(|state| state.generation().is_some())).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let found = tokio::select! {
+            found = progress.wait_for(|p| *p != Progress::Asked) => found.map(|p| p.clone()),
+            () = away_too_long => return Err(JobsError::OutcomeUnknown { host: self.host.clone() }),
+            () = self.stop.cancelled() => return Err(JobsError::Stopping { host: self.host.clone() }),
+        };
+        match found {
+            Ok(Progress::Refused { refusal, field, message }) => Err(JobsError::refused(refusal, &field, &message)),
+            Ok(Progress::Withdrawn) => Ok(None),
+            // Deleted since, at the earliest possible moment; there is nothing to show any more.
+            _ => match self.store.get(id, &Scope::All).await? {
+                Some(job) => Ok(Some(job)),
+                None => Err(JobsError::NotFound { reference: id.to_string(), host: self.host.clone() }),
+            },
+        }
+    }
+
+    /// The sentence for an executor that is away.
+    pub(super) fn away(&self, what: &'static str, consequence: &'static str) -> JobsError {
+        let host = self.host.clone();
+        match self.link.state() {
+            LinkState::Away { no_common_version: true, .. } => JobsError::NoCommonVersion { host },
+            LinkState::Away { since, .. } => {
+                let since = SystemTime::now().duration_since(since).unwrap_or_default();
+                JobsError::ExecutorAway { host, what, consequence, since }
+            }
+            LinkState::Live { .. } => JobsError::ExecutorAway { host, what, consequence, since: Duration::ZERO },
+        }
+    }
+
+    fn has_room(&self) -> Result<(), JobsError> {
+        let reserve = self.policy.load().output().reserve().bytes();
+        let free = self.logs.free_bytes()?;
+        if free >= reserve {
+            return Ok(());
+        }
+        let message = format!(
+            "{} has no room for output ({} reserve reached); nothing was started; running jobs go on",
+            self.host,
+            roughly(reserve)
+        );
+        Err(JobsError::Exhausted { what: "reserve", message })
+    }
+
+    fn output_limit(&self, ask: &StartAsk) -> OutputLimit {
+        let policy = self.policy.load();
+        let bytes = ask.output_limit.unwrap_or(policy.output().per_job().bytes());
+        OutputLimit::new(bytes, ask.output_full.unwrap_or(policy.output().when_full()).into())
+    }
+
+    /// For a job whose request is not known.
+    pub(super) fn default_output_limit(&self) -> OutputLimit {
+        self.output_limit(&StartAsk::default())
+    }
+
+    fn input_of(&self, caller: &Caller, spec: &StartSpec) -> Result<Option<InputDigest>, JobsError> {
+        let id = &spec.ask().input_id;
+        if id.is_empty() {
+            return Ok(None);
+        }
+        let digest = self.inputs.digest(&caller.name, id).ok_or_else(|| {
+            let message =
+                format!("input '{}' is not known: it expired or was never uploaded; send it again", id.escape_debug());
+            JobsError::invalid("input_id", message)
+        })?;
+        if digest.bytes > spec.input_max() {
+            let message = format!(
+                "input of {} is above the most that profile {} allows, {}",
+                roughly(digest.bytes),
+                spec.ask().profile,
+                roughly(spec.input_max())
+            );
+            return Err(JobsError::invalid("input_id", message));
+        }
+        Ok(Some(digest))
+    }
+
+    fn take_input(&self, caller: &Caller, spec: &StartSpec, job: JobId) -> Option<PathBuf> {
+        let input_id = &spec.ask().input_id;
+        if input_id.is_empty() { None } else { self.inputs.give(&caller.name, input_id, job) }
+    }
+}
+
+/// A little longer than the driver waits: it withdraws first, and then the answer is definite.
+const AWAY_GRACE: Duration = Duration::from_millis(3500);
+
+/// Asks the executor until it is known what became of one start.
+struct Driver {
+    core: Arc<Core>,
+    job: Arc<LiveJob>,
+    spawn: Box<Spawn>,
+    input: Option<PathBuf>,
+}
+
+impl Driver {
+    async fn run(self) {
+        let stop = self.core.stop.clone();
+        tokio::select! {
+            () = self.ask() => {}
+            // The record stays as it is; the next process compares it with what the executor knows.
+            () = stop.cancelled() => {}
+        }
+        self.job.set_starting(false);
+    }
+
+    async fn ask(&self) {
+        if self.spawn.input.is_some() && self.input.is_none() {
+            let message = "the input was used by another start already; send it again".to_owned();
+            let refusal = ipc_protocol::Refusal::Invalid;
+            return self.core.withdraw(&self.job, Progress::Refused { refusal, field: "input_id".into(), message });
+        }
+        let mut link = self.core.link.watch();
+        let mut progress = self.job.watch();
+        let mut sent = false;
+        loop {
+            let live = link.wait_for(|state| state.generation().is_some());
+            let state = timeout(AWAY_MAX, live).await.map(|found| found.map(|s| s.generation()));
+            let (generation, patient) = match state {
+                Ok(Ok(generation)) => (generation, false),
+                Ok(Err(_)) => return,
+                Err(_) if !sent => return self.core.withdraw(&self.job, Progress::Withdrawn),
+                // It may run. Whoever asked was told so, and nothing else than the executor's list can say more.
+                Err(_) => match link.wait_for(|state| state.generation().is_some()).await {
+                    Ok(state) => (state.generation(), true),
+                    Err(_) => return,
+                },
+            };
+            let Some(generation) = generation else { continue };
+            if !self.job.feed().is_decided() && !self.job.was_seen(generation) {
+                if patient {
+                    return self.core.withdraw(&self.job, Progress::Withdrawn);
+                }
+                // A connection that breaks while this is sent is seen below.
+                sent |= self.send(generation).await.is_ok();
+            }
+            tokio::select! {
+                _ = progress.wait_for(|p| *p != Progress::Asked) => return,
+                _ = link.wait_for(|state| state.generation() != Some(generation)) => {}
+            }
+        }
+    }
+
+    async fn send(&self, generation: u64) -> Result<(), Away> {
+        if let Some(path) = self.input.clone() {
+            let (link, job) = (self.core.link.clone(), self.job.id);
+            let upload = move || -> Result<(), Away> {
+                let mut file = File::open(path).map_err(|_| Away)?;
+                let mut offset = 0;
+                loop {
+                    let mut bytes = vec![0; INPUT_BYTES_MAX];
+                    let n = file.read(&mut bytes).map_err(|_| Away)?;
+                    if n == 0 {
+                        return Ok(());
+                    }
+                    bytes.truncate(n);
+                    link.send_waiting(generation, &Request::Input { job, offset, bytes })?;
+                    offset += n as u64;
+                }
+            };
+            tokio::task::spawn_blocking(upload).await.map_err(|_| Away)??;
+        }
+        self.core.link.send_on(Some(generation), &Request::Spawn(self.spawn.clone()))
+    }
+}
+
+fn new_job(id: JobId, caller: &Caller, spec: &StartSpec, input: Option<InputDigest>, limit: OutputLimit) -> NewJob {
+    let ask = spec.ask();
+    NewJob {
+        id,
+        owner: caller.name.clone(),
+        name: Some(ask.name.clone()).filter(|n| !n.is_empty()),
+        request_id: ask.request_id.clone(),
+        fingerprint: spec.fingerprint(input.as_ref().map(|i| &i.sha256)),
+        serial: caller.serial.clone(),
+        peer: caller.peer.ip().to_string(),
+        profile: ask.profile.clone(),
+        argv: ask.command.clone(),
+        env_names: ask.env.iter().map(|(name, _)| name.clone()).collect(),
+        cwd: Some(ask.cwd.clone()).filter(|c| !c.is_empty()),
+        merge: ask.merge,
+        input,
+        output_limit: limit,
+        created_ns: now_ns(),
+    }
+}
+
+fn spawn_request(id: JobId, caller: &Caller, spec: &StartSpec, input: Option<InputDigest>) -> Box<Spawn> {
+    let ask = spec.ask();
+    Box::new(Spawn {
+        job: id,
+        claimed: Claimed {
+            owner: caller.name.clone(),
+            serial: caller.serial.clone(),
+            peer: caller.peer.ip().to_string(),
+            request: ask.request_id.clone(),
+        },
+        profile: ask.profile.clone(),
+        argv: ask.command.clone(),
+        env: ask.env.clone(),
+        cwd: Some(ask.cwd.clone()).filter(|c| !c.is_empty()),
+        limits: ask.limits,
+        input,
+        merge: ask.merge,
+    })
+}

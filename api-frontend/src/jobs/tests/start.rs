@@ -1,0 +1,168 @@
+use ipc_protocol::{Refusal, Request};
+
+use super::*;
+use crate::executor::fake::OnSpawn;
+use crate::store::{EndState, HowEnded};
+
+fn spawns(rig: &Rig) -> usize {
+    rig.fake.world().log.iter().filter(|r| matches!(r, Request::Spawn(_))).count()
+}
+
+#[test]
+fn a_start_answers_when_the_command_runs_and_says_what_it_got() {
+    let rig = Rig::new();
+    let started = rig.start(&alice(), ask("r1")).unwrap();
+    assert!(!started.existed);
+    assert_eq!(started.job.state, JobState::Running);
+    assert_eq!((started.job.pid, started.job.uid), (Some(4711), Some(1_900_000_000)));
+    assert_eq!(started.job.profile, "standard");
+    assert_eq!(started.job.limits.unwrap().memory, 1 << 30);
+    let world = rig.fake.world();
+    let spawn = &world.jobs[&started.job.id].spawn;
+    assert_eq!((spawn.claimed.owner.as_str(), spawn.claimed.peer.as_str()), ("alice", "10.0.4.17"));
+    assert_eq!(spawn.claimed.request, "r1");
+}
+
+#[test]
+fn the_same_request_twice_is_one_job_and_another_under_its_id_is_refused() {
+    let rig = Rig::new();
+    let first = rig.start(&alice(), ask("r1")).unwrap();
+    let second = rig.start(&alice(), ask("r1")).unwrap();
+    assert!(second.existed);
+    assert_eq!(first.job.id, second.job.id);
+    assert_eq!(spawns(&rig), 1);
+    let other = StartAsk { command: vec![b"false".to_vec()], ..ask("r1") };
+    assert!(matches!(rig.start(&alice(), other), Err(JobsError::RequestIdTaken { .. })));
+    // Another owner's request ids are their own.
+    assert!(!rig.start(&bob(), ask("r1")).unwrap().existed);
+}
+
+#[test]
+fn many_equal_requests_at_once_are_one_job() {
+    let rig = Rig::new();
+    let calls: Vec<_> = (0..16)
+        .map(|_| {
+            let jobs = rig.jobs();
+            rig.runtime().spawn(async move { jobs.start(&alice(), ask("r1")).await })
+        })
+        .collect();
+    let started: Vec<Started> = calls.into_iter().map(|c| rig.run(c).unwrap().unwrap()).collect();
+    assert!(started.iter().all(|s| s.job.id == started[0].job.id));
+    assert_eq!(started.iter().filter(|s| !s.existed).count(), 1);
+    assert_eq!(spawns(&rig), 1);
+}
+
+#[test]
+fn a_lost_answer_and_a_new_connection_still_give_the_one_job() {
+    let rig = Rig::new();
+    rig.fake.world().script.push_back(OnSpawn::StartAndBreak);
+    let started = rig.start(&alice(), ask("r1")).unwrap();
+    assert_eq!(started.job.state, JobState::Running);
+    assert_eq!(spawns(&rig), 1, "the executor's list said that it runs");
+}
+
+#[test]
+fn a_request_that_never_reached_the_executor_is_made_again_on_the_next_connection() {
+    let rig = Rig::new();
+    rig.fake.world().script.push_back(OnSpawn::BreakBefore);
+    let started = rig.start(&alice(), ask("r1")).unwrap();
+    assert_eq!(started.job.state, JobState::Running);
+    let world = rig.fake.world();
+    let ids: Vec<_> =
+        world.log.iter().filter_map(|r| if let Request::Spawn(s) = r { Some(s.job) } else { None }).collect();
+    assert_eq!(ids, [started.job.id, started.job.id], "one id, so it cannot start twice");
+}
+
+#[test]
+fn with_the_executor_away_nothing_is_started_now_or_later_and_the_request_can_be_repeated() {
+    let rig = Rig::new();
+    rig.fake.go_away();
+    let begin = Instant::now();
+    let error = rig.start(&alice(), ask("r1")).unwrap_err();
+    assert!(begin.elapsed() < Duration::from_secs(6), "it took {:?}", begin.elapsed());
+    let text = error.to_string();
+    assert!(text.starts_with("build1 cannot start jobs at the moment (executor away for "), "{text}");
+    assert!(text.ends_with("nothing was started; the same request is safe to repeat"), "{text}");
+    rig.fake.come_back();
+    rig.wait_connected();
+    let started = rig.start(&alice(), ask("r1")).unwrap();
+    assert!(!started.existed, "the first attempt left no record");
+    assert_eq!(spawns(&rig), 1);
+}
+
+#[test]
+fn a_refusal_leaves_no_job_and_frees_request_id_and_name() {
+    let rig = Rig::new();
+    let ceiling = OnSpawn::Refuse(Refusal::Ceiling, "", "1000 jobs run, the most of this host; wait for one");
+    rig.fake.world().script.push_back(ceiling);
+    let named = StartAsk { name: "nightly".into(), ..ask("r1") };
+    let error = rig.start(&alice(), named.clone()).unwrap_err();
+    assert!(matches!(&error, JobsError::Exhausted { what: "ceiling", .. }), "{error}");
+    let jobs = rig.jobs();
+    assert!(rig.run(async move { jobs.get(&alice(), "nightly").await }).is_err());
+    assert!(!rig.start(&alice(), named).unwrap().existed);
+    rig.fake.world().script.push_back(OnSpawn::Refuse(Refusal::Invalid, "cwd", "no such directory"));
+    let error = rig.start(&alice(), ask("r2")).unwrap_err();
+    assert!(matches!(&error, JobsError::Invalid { field, .. } if field == "cwd"), "{error}");
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_a_job_in_state_error_with_status_127() {
+    let rig = Rig::new();
+    rig.fake.world().script.push_back(OnSpawn::NotStarted("exec", 2));
+    let job = rig.start(&alice(), ask("r1")).unwrap().job;
+    assert_eq!(job.state, JobState::Ended(EndState::Error));
+    let how = job.end.clone().unwrap();
+    assert!(matches!(&how, HowEnded::NotStarted { step, errno: 2, .. } if step == "exec"), "{how:?}");
+    assert_eq!(exit_status(EndState::Error, &how, None), Some(127));
+    assert!(rig.start(&alice(), ask("r1")).unwrap().existed, "it is an answer, and stays one");
+}
+
+#[test]
+fn a_name_belongs_to_one_live_job_and_is_free_when_that_has_ended() {
+    let rig = Rig::new();
+    let named = |request: &str| StartAsk { name: "nightly".into(), ..ask(request) };
+    let first = rig.start(&alice(), named("r1")).unwrap().job.id;
+    assert!(matches!(rig.start(&alice(), named("r2")), Err(JobsError::NameTaken { by, .. }) if by == first));
+    rig.exit(first, 0);
+    rig.wait_state(first, JobState::Ended(EndState::Finished));
+    assert!(rig.start(&alice(), named("r2")).is_ok());
+}
+
+#[test]
+fn input_is_sent_whole_before_the_start_and_bounded_by_the_profile() {
+    let rig = Rig::new();
+    let data: Vec<u8> = (0..700_000u32).map(|n| n as u8).collect();
+    let mut upload = rig.jobs().upload("alice").unwrap();
+    data.chunks(10_000).for_each(|part| upload.add(part).unwrap());
+    let uploaded = upload.finish();
+    let with_input = |request: &str| StartAsk { input_id: uploaded.input_id.clone(), ..ask(request) };
+    assert!(matches!(rig.start(&bob(), with_input("b1")), Err(JobsError::Invalid { .. })), "it is alice's");
+    let job = rig.start(&alice(), with_input("r1")).unwrap().job.id;
+    {
+        let world = rig.fake.world();
+        assert!(world.jobs[&job].input == data, "the bytes arrived whole");
+        assert_eq!(world.jobs[&job].spawn.input, Some(uploaded.digest));
+    }
+    assert!(rig.start(&alice(), with_input("r1")).unwrap().existed, "repeated with the same input");
+    assert!(matches!(rig.start(&alice(), with_input("r2")), Err(JobsError::Invalid { .. })), "good for one start");
+    let mut large = rig.jobs().upload("alice").unwrap();
+    assert!(large.add(&vec![0; (1 << 20) + 1]).is_err(), "above what any profile allows");
+    drop(large);
+    rig.exit(job, 0);
+    rig.until("an empty spool", || {
+        let left = std::fs::read_dir(rig.dir.path().join("state/input")).unwrap().count();
+        Some(()).filter(|()| left == 0)
+    });
+}
+
+#[test]
+fn below_the_reserve_nothing_is_started() {
+    let rig = Rig::with_policy("[output]\nreserve = \"1024T\"\n");
+    let error = rig.start(&alice(), ask("r1")).unwrap_err();
+    let text = error.to_string();
+    assert_eq!(
+        text,
+        "build1 has no room for output (1024 TiB reserve reached); nothing was started; running jobs go on"
+    );
+}

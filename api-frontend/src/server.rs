@@ -1,0 +1,263 @@
+//! The running frontend: listener, services, reload, and the way it ends.
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use airlock_proto::v1::job_service_server::JobServiceServer;
+use arc_swap::ArcSwap;
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
+
+use crate::config::{Config, FileError};
+use crate::executor::Connector;
+use crate::grpc::Service;
+use crate::jobs::{Jobs, SetupError, Stops};
+use crate::policy::Policy;
+use crate::tls::{Acceptor, Registry, TlsError, TlsSetup};
+
+/// Why the frontend could not run. The operator is at fault, or the host.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Records, logs or the executor's connection could not be set up.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The listening socket, or signals.
+    #[error("the server cannot run: {0}")]
+    Io(#[from] io::Error),
+    /// The HTTP/2 server.
+    #[error("the server ended: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// The reflection service cannot read the interface's own description.
+    #[error("the description of the interface is broken: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// A part of the program ended that never should.
+    #[error("a part of the server ended badly")]
+    Broken,
+}
+
+/// Why a reload changed nothing. The sentence names file and line.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// Certificates, keys, revocation lists.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The policy.
+    #[error(transparent)]
+    Policy(#[from] FileError),
+    /// The program is ending.
+    #[error("the frontend is ending")]
+    Ending,
+}
+
+/// How long calls may take to end once the frontend is asked to.
+const GRACE: Duration = Duration::from_secs(5);
+/// And how long after that until connections are closed under them.
+const LAST_GRACE: Duration = Duration::from_secs(2);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What a frontend runs with.
+#[derive(Debug)]
+pub struct Frontend {
+    config: Config,
+    tls: Arc<ArcSwap<TlsSetup>>,
+    policy: Arc<ArcSwap<Policy>>,
+    registry: Arc<Registry>,
+    stops: Stops,
+}
+
+impl Frontend {
+    /// Takes what was read from the files.
+    pub fn new(config: Config, tls: TlsSetup, policy: Policy) -> Self {
+        Self {
+            config,
+            tls: Arc::new(ArcSwap::from_pointee(tls)),
+            policy: Arc::new(ArcSwap::from_pointee(policy)),
+            registry: Arc::default(),
+            stops: Stops::default(),
+        }
+    }
+
+    /// What ends it from outside, beside signals.
+    pub fn stops(&self) -> &Stops {
+        &self.stops
+    }
+
+    /// Serves on `listener` until SIGTERM, SIGINT or [`Frontend::stops`]. SIGHUP reloads.
+    pub async fn serve(self: Arc<Self>, listener: StdListener) -> Result<(), ServeError> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let signals = Signals::listen()?;
+        let jobs = self.open_jobs().await?;
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_serving::<JobServiceServer<Service>>().await;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(airlock_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()?;
+        let service = Service::new(jobs.clone(), self.policy.clone(), self.stops.closing.clone());
+        let service = JobServiceServer::new(service).max_decoding_message_size(self.config.limits().message_bytes());
+
+        let (ready, connections) = mpsc::channel(64);
+        let acceptor = Acceptor::new(self.tls.clone(), self.registry.clone(), self.config.limits());
+        let closing = self.stops.closing.clone();
+        let background = [
+            tokio::spawn(acceptor.run(listener, closing.clone(), ready)),
+            tokio::spawn(self.clone().follow_signals(signals)),
+            tokio::spawn(self.clone().watch_certificates()),
+            tokio::spawn({
+                let jobs = jobs.clone();
+                async move { jobs.keep_house().await }
+            }),
+        ];
+        notify(&[NotifyState::Ready]);
+        tracing::info!(listen = %self.config.listen(), host = self.config.host(), "serving");
+
+        let serving = self.builder().add_service(service).add_service(health_service).add_service(reflection);
+        let incoming = ReceiverStream::new(connections).map(Ok::<_, io::Error>);
+        let served = serving.serve_with_incoming_shutdown(incoming, closing.clone().cancelled_owned());
+        let served = tokio::select! {
+            served = served => served,
+            () = self.run_out_of_time() => Ok(()),
+        };
+        self.stops.closing.cancel();
+        self.stops.quit.cancel();
+        background.iter().for_each(JoinHandle::abort);
+        // Joins threads, which may wait for the disk.
+        tokio::task::spawn_blocking(move || jobs.close()).await.map_err(|_| ServeError::Broken)?;
+        tracing::info!("stopped; jobs run on");
+        Ok(served?)
+    }
+
+    /// Reads certificates and policy again. When something is wrong with them, nothing changes. Connections whose certificate
+    /// is no longer accepted are cut.
+    pub async fn reload(&self) -> Result<(), ReloadError> {
+        let files = self.config.tls().clone();
+        let policy = self.config.policy().map(ToOwned::to_owned);
+        let read = move || -> Result<(TlsSetup, Policy), ReloadError> {
+            Ok((TlsSetup::load(&files)?, Policy::load(policy.as_deref())?))
+        };
+        let (tls, policy) = tokio::task::spawn_blocking(read).await.map_err(|_| ReloadError::Ending)??;
+        for warning in &tls.warnings {
+            tracing::warn!("{warning}");
+        }
+        let before = self.policy.swap(Arc::new(policy.clone()));
+        let tls = Arc::new(tls);
+        self.tls.store(tls.clone());
+        let registry = self.registry.clone();
+        let recheck = move || {
+            registry.recheck(|peer, chain| {
+                let role = |policy: &Policy| peer.identity.role(policy.roles_from()).ok().flatten();
+                // Calls are judged one by one; a stream was judged when it began.
+                let may_go_on = role(&before) == role(&policy) && before.visibility() == policy.visibility();
+                tls.accepts(chain) && may_go_on
+            })
+        };
+        let cut = tokio::task::spawn_blocking(recheck).await.map_err(|_| ReloadError::Ending)?;
+        tracing::info!(cut, "certificates and policy were read again");
+        Ok(())
+    }
+
+    async fn open_jobs(&self) -> Result<Jobs, ServeError> {
+        let (config, policy, stops) = (self.config.clone(), self.policy.clone(), self.stops.clone());
+        let open = move || {
+            let connector = Connector::new(config.executor_socket());
+            Jobs::open(config.state_dir(), config.host(), connector, policy, &stops)
+        };
+        Ok(tokio::task::spawn_blocking(open).await.map_err(|_| ServeError::Broken)??)
+    }
+
+    /// HTTP/2 sized for bulk: windows above what a loopback or a fast network holds in flight, frames as large as a read.
+    fn builder(&self) -> Server {
+        Server::builder()
+            .max_concurrent_streams(self.config.limits().streams_per_connection())
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(4 << 20)
+            .max_frame_size(256 << 10)
+            .http2_keepalive_interval(Some(Duration::from_secs(30)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+    }
+
+    /// Ends when calls did not, long enough after they were asked to.
+    async fn run_out_of_time(&self) {
+        self.stops.closing.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+        self.stops.quit.cancel();
+        tokio::time::sleep(LAST_GRACE).await;
+        tracing::warn!("some calls did not end in time");
+    }
+
+    async fn follow_signals(self: Arc<Self>, mut signals: Signals) {
+        loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+                _ = signals.hangup.recv() => {
+                    let now = NotifyState::monotonic_usec_now();
+                    match now {
+                        Ok(now) => notify(&[NotifyState::Reloading, now]),
+                        Err(_) => notify(&[NotifyState::Reloading]),
+                    }
+                    if let Err(error) = self.reload().await {
+                        tracing::error!(%error, "reload refused; what was in force stays");
+                    }
+                    notify(&[NotifyState::Ready]);
+                }
+            }
+        }
+        notify(&[NotifyState::Stopping]);
+        tracing::info!("stopping: no new connections; running jobs go on");
+        self.stops.closing.cancel();
+    }
+
+    /// Cuts connections whose certificates end, and once a day says what is wrong with the files.
+    async fn watch_certificates(self: Arc<Self>) {
+        let daily = async {
+            loop {
+                tokio::time::sleep(DAY).await;
+                let files = self.config.tls().clone();
+                match tokio::task::spawn_blocking(move || TlsSetup::load(&files)).await {
+                    Ok(Ok(setup)) => setup.warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, "the certificate files could not be used if they were reloaded")
+                    }
+                    Err(_) => return,
+                }
+            }
+        };
+        tokio::join!(self.registry.cut_when_ended(), daily);
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Without systemd there is nobody to tell.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}

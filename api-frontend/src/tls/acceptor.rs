@@ -1,0 +1,220 @@
+//! Accepts connections: each handshake on its own, with a deadline, and only so many at a time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::transport::server::Connected;
+
+use super::{PeerInfo, Registration, Registry, TlsSetup};
+use crate::config::ServerLimits;
+use crate::identity::Identity;
+
+/// Hands out connections whose certificate was accepted.
+#[derive(Debug)]
+pub struct Acceptor {
+    setup: Arc<ArcSwap<TlsSetup>>,
+    registry: Arc<Registry>,
+    connections: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+    deadline: Duration,
+}
+
+impl Acceptor {
+    /// Uses whatever `setup` holds at the time of each handshake.
+    pub fn new(setup: Arc<ArcSwap<TlsSetup>>, registry: Arc<Registry>, limits: &ServerLimits) -> Self {
+        Self {
+            setup,
+            registry,
+            connections: Arc::new(Semaphore::new(limits.connections())),
+            handshakes: Arc::new(Semaphore::new(limits.handshakes())),
+            deadline: limits.handshake_deadline(),
+        }
+    }
+
+    /// Accepts until `stop` fires; ready connections go to `ready`.
+    pub async fn run(self, listener: TcpListener, stop: CancellationToken, ready: mpsc::Sender<Connection>) {
+        let acceptor = Arc::new(self);
+        loop {
+            // The handshake's permit first: while too many are at it, connections wait in the kernel's backlog.
+            let handshake = tokio::select! {
+                () = stop.cancelled() => return,
+                permit = acceptor.handshakes.clone().acquire_owned() => permit,
+            };
+            let Ok(handshake) = handshake else { return };
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let (socket, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, or the client was gone already. A pause keeps the first from spinning.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let Ok(slot) = acceptor.connections.clone().try_acquire_owned() else {
+                tracing::warn!(%address, "connection refused: as many are open as limits.connections allows");
+                continue;
+            };
+            let (acceptor, ready) = (acceptor.clone(), ready.clone());
+            tokio::spawn(async move {
+                if let Some(connection) = acceptor.shake_hands(socket, address, slot).await {
+                    drop(handshake);
+                    // Fails only when the server is gone already.
+                    let _ = ready.send(connection).await;
+                }
+            });
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        socket: TcpStream,
+        address: SocketAddr,
+        slot: OwnedSemaphorePermit,
+    ) -> Option<Connection> {
+        // Without it each small message may wait for the acknowledgement of the one before.
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%address, %error, "connection gone before its handshake");
+            return None;
+        }
+        let config = self.setup.load().server.clone();
+        let accept = TlsAcceptor::from(config).accept(socket).into_fallible();
+        let stream = match timeout(self.deadline, accept).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err((error, socket))) => {
+                tracing::info!(%address, %error, "refused: handshake failed");
+                let_alert_arrive(socket).await;
+                return None;
+            }
+            Err(_) => {
+                tracing::info!(%address, "refused: no handshake within limits.handshake_seconds");
+                return None;
+            }
+        };
+        let (_, session) = stream.get_ref();
+        let chain: Arc<[CertificateDer<'static>]> =
+            session.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
+        let key_exchange = session.negotiated_key_exchange_group().map_or("", |g| group_name(g.name()));
+        let identity = match Identity::from_der(chain.first().map_or(&[][..], |c| c.as_ref())) {
+            Ok(identity) => Arc::new(identity),
+            Err(error) => {
+                tracing::warn!(%address, %error, "refused");
+                return None;
+            }
+        };
+        let peer = PeerInfo { address, identity, key_exchange };
+        let registration = self.registry.add(peer.clone(), chain.clone());
+        // A reload may have happened between the handshake's verdict and the registration; its recheck did not see this one.
+        if !self.setup.load().accepts(&chain) {
+            tracing::info!(%address, name = peer.identity.name(), "refused: the certificate is no longer accepted");
+            return None;
+        }
+        let cut = Box::pin(registration.cut().clone().cancelled_owned());
+        Some(Connection { stream, peer, cut, registration, _slot: slot })
+    }
+}
+
+/// Closes a refused connection so that the alert reaches the client: bytes that lie unread at close would turn it into a reset.
+async fn let_alert_arrive(mut socket: TcpStream) {
+    let _ = socket.shutdown().await;
+    let drain = async {
+        let mut rest = [0u8; 1024];
+        while matches!(socket.read(&mut rest).await, Ok(n) if n > 0) {}
+    };
+    let _ = timeout(Duration::from_secs(1), drain).await;
+}
+
+fn group_name(group: rustls::NamedGroup) -> &'static str {
+    match group {
+        rustls::NamedGroup::X25519MLKEM768 => "X25519MLKEM768",
+        rustls::NamedGroup::X25519 => "X25519",
+        rustls::NamedGroup::secp256r1 => "P-256",
+        rustls::NamedGroup::secp384r1 => "P-384",
+        _ => "other",
+    }
+}
+
+/// An open connection. Breaks when its certificate ends, is revoked, or its authority is no longer trusted.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TlsStream<TcpStream>,
+    peer: PeerInfo,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    registration: Registration,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Connected for Connection {
+    type ConnectInfo = PeerInfo;
+
+    fn connect_info(&self) -> PeerInfo {
+        self.peer.clone()
+    }
+}
+
+impl Connection {
+    /// An error once the connection was cut. Reading is always pending on an HTTP/2 connection, so the waker is registered there.
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.cut.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::PermissionDenied, "certificate no longer accepted")),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Err(error) = self.check(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.registration.cut().is_cancelled() {
+            return Poll::Ready(Err(io::ErrorKind::PermissionDenied.into()));
+        }
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.registration.cut().is_cancelled() {
+            return Poll::Ready(Err(io::ErrorKind::PermissionDenied.into()));
+        }
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
