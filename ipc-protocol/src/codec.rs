@@ -9,8 +9,9 @@ use bincode::{
 
 use crate::{ANSWER_FRAME_MAX, Answer, Hello, JobId, REQUEST_FRAME_MAX, Request, Stream, Version, VersionRange};
 
-// The limit counts decoded sizes, and bincode allocates up to it before it reads: it must stay of the order of a frame.
-const DECODE_LIMIT: usize = 512 * 1024;
+// The limit counts decoded sizes: ARGUMENT_BYTES_MAX as words of no letters are that many Vecs of 24 bytes, 3 MiB. bincode reserves
+// up to it before it reads, which costs address space and no memory until bytes arrive, and those a frame bounds.
+const DECODE_LIMIT: usize = 4 * 1024 * 1024;
 type Config = Configuration<LittleEndian, Varint, Limit<DECODE_LIMIT>>;
 const CONFIG: Config = bincode::config::standard().with_limit::<DECODE_LIMIT>();
 
