@@ -4,6 +4,7 @@ mod changes;
 mod creating;
 mod finding;
 mod listing;
+mod mending;
 mod opening;
 mod trouble;
 
