@@ -139,6 +139,10 @@ impl Midwife {
         let (out, out_writer) = pipe_with(PipeFlags::CLOEXEC)?;
         let (err, err_writer) =
             if merge { (None, None) } else { pipe_with(PipeFlags::CLOEXEC).map(|(r, w)| (Some(r), Some(w)))? };
+        // A program that opens /dev/stderr opens this pipe anew, as the job's user, who may write to it and nothing else.
+        for writer in [Some(&out_writer), err_writer.as_ref()].into_iter().flatten() {
+            rustix::fs::fchmod(writer, Mode::from_raw_mode(0o622))?;
+        }
         let spools = [memfd("airlock-stdout")?, memfd("airlock-stderr")?];
         let null = self.null.as_fd();
         let mut lay = vec![

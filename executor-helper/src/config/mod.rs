@@ -38,7 +38,7 @@ pub struct Config {
     pub pool: (u32, u32),
     /// Of all jobs together.
     pub ceilings: Ceilings,
-    /// By name.
+    /// "standard" first, then by name.
     pub profiles: Vec<Profile>,
 }
 
@@ -120,6 +120,9 @@ impl Config {
         let profiles = file.profile.into_iter().map(|(name, profile)| {
             Profile::parse(&name, profile, users, frontend.0).map_err(|why| format!("[profile.{name}]: {why}"))
         });
+        let mut profiles = profiles.collect::<Result<Vec<_>, _>>()?;
+        // The first is everybody's default where the frontend's policy names none.
+        profiles.sort_by_key(|profile| profile.name != "standard");
         if file.cgroup.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err(format!("cgroup '{}' is not a path below the cgroup mount point", file.cgroup));
         }
@@ -136,7 +139,7 @@ impl Config {
             io_device: file.io_device,
             pool: (first, count),
             ceilings: Ceilings::parse(&file.ceilings)?,
-            profiles: profiles.collect::<Result<_, _>>()?,
+            profiles,
         })
     }
 
@@ -230,4 +233,4 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
