@@ -17,10 +17,12 @@ use serde_json::json;
 use super::{Executor, log, now_ns};
 use crate::{
     birth::{Passport, SEALS},
+    cgroup::JobGroup,
     job::{Job, keeper_path},
     shared::{
         fd,
         plan::{Number, PlanView, Section},
+        status::state,
     },
     spool::Spool,
 };
@@ -37,6 +39,10 @@ impl Executor {
                 Ok((job, epoch)) if groups.remove(&job.entry.job) => {
                     self.take_over(job, epoch).map_err(|e| format!("cannot take over a job: {e}"))?;
                     adopted = adopted.saturating_add(1);
+                }
+                // Its executor was killed while it let the job go: the end is recorded, the group already removed.
+                Ok((job, _)) if job.read_status().is_some_and(|status| status.state == state::ENDED) => {
+                    let _ = kill_process(pid, Signal::KILL);
                 }
                 Ok((job, _)) => self.distrust(pid, &format!("job {} has no cgroup", job.entry.job)),
                 Err(why) => self.distrust(pid, &why),
@@ -76,6 +82,13 @@ impl Executor {
 
     // A group without a keeper: its job is lost. It is told once, with what little is known, so that the frontend can record it.
     fn orphan(&mut self, id: JobId) {
+        // An executor that was killed between making the group and the birth: no process was ever in it, so nothing was started
+        // and nothing is lost.
+        let unborn =
+            JobGroup::open(&self.hierarchy, id).is_ok_and(|group| group.is_empty() && group.facts().cpu_ns == 0);
+        if unborn && JobGroup::remove(&self.hierarchy, id).is_ok() {
+            return;
+        }
         let directory = self.config.work_dir.join(id.to_string());
         let owner = rustix::fs::stat(&directory).ok().map(|stat| (stat.st_uid, stat.st_gid));
         let (uid, gid) = owner.unwrap_or((0, 0));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ipc_protocol::{Answer, End, JobId, LostReason};
-use rustix::process::{Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
 use serde_json::json;
 
 use super::{Executor, Timer, boot_ns, log, now_ns, requests};
@@ -189,16 +189,18 @@ impl Executor {
         self.serials.remove(&job.entry.job);
         self.timers.retain(|(_, s, _)| *s != serial);
         self.in_flight = self.in_flight.saturating_sub(job.in_flight());
+        // The groups first: a keeper without a group is what an executor killed right here leaves, and the next one ends it.
+        if let Err(errno) = JobGroup::remove(&self.hierarchy, job.entry.job) {
+            self.remove_later(&job, errno);
+        }
         if let Some(keeper) = job.keeper
+            && let Ok(pidfd) = pidfd_open(keeper, PidfdFlags::empty())
             && (job.is_child || job.read_status().is_some())
         {
-            let _ = kill_process(keeper, Signal::KILL);
+            let _ = pidfd_send_signal(&pidfd, Signal::KILL);
             if job.is_child {
                 self.released.push(keeper);
             }
-        }
-        if let Err(errno) = JobGroup::remove(&self.hierarchy, job.entry.job) {
-            self.remove_later(&job, errno);
         }
         let swept = !self.sweeps.iter().any(|sweep| sweep.uid == Some(job.entry.uid));
         let left = job.directory.as_ref().is_some_and(|path| path.exists());
@@ -258,7 +260,7 @@ impl Executor {
             match waitid(WaitId::Pid(sweep.child.pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
                 Ok(None) => {
                     if sweep.deadline_ns <= now {
-                        let _ = rustix::process::pidfd_send_signal(&sweep.child.pidfd, Signal::KILL);
+                        let _ = pidfd_send_signal(&sweep.child.pidfd, Signal::KILL);
                     }
                     self.sweeps.push(sweep);
                 }
