@@ -101,7 +101,7 @@ pub enum Rlimit {
     SoftHard(String),
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     pub cpu: Range,
@@ -115,6 +115,29 @@ pub struct Limits {
     pub io_write_ops: Range,
     pub timeout: Range,
     pub input: Range,
+}
+
+// What a profile does not mention is bounded all the same.
+impl Default for Limits {
+    fn default() -> Self {
+        let both = |amount: &str| {
+            let amount = || Some(Amount::Text(amount.into()));
+            Range { default: amount(), max: amount() }
+        };
+        Self {
+            cpu: both("2"),
+            cpu_weight: Range::default(),
+            memory: both("1G"),
+            swap: both("0"),
+            pids: both("512"),
+            io_read: Range::default(),
+            io_write: Range::default(),
+            io_read_ops: Range::default(),
+            io_write_ops: Range::default(),
+            timeout: Range::default(),
+            input: Range::default(),
+        }
+    }
 }
 
 #[derive(Deserialize, Default)]

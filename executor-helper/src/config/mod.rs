@@ -180,7 +180,9 @@ fn beside_this_program() -> Result<PathBuf, String> {
 
 // Whoever can write this file can be any user of the host: nobody but root may.
 fn read_trusted(path: &Path) -> Result<String, String> {
-    let open = rustix::fs::open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    // NONBLOCK: a pipe in its place is refused below instead of waited for.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let open = rustix::fs::open(path, flags, Mode::empty());
     let mut file = match open {
         Ok(fd) => std::fs::File::from(fd),
         Err(rustix::io::Errno::LOOP) => return Err(" is a symbolic link; name the file itself".into()),
@@ -188,11 +190,16 @@ fn read_trusted(path: &Path) -> Result<String, String> {
     };
     let meta = file.metadata().map_err(|e| format!(": {e}"))?;
     let mode = meta.mode() & 0o7777;
-    if !meta.is_file() || meta.uid() != 0 {
+    if !meta.is_file() {
+        return Err(" is not a file".into());
+    }
+    if meta.uid() != 0 {
         return Err(format!(" belongs to uid {}, not to root; chown root it", meta.uid()));
     }
     if mode & 0o022 != 0 {
-        let whom = if mode & 0o002 != 0 { "everybody".to_owned() } else { format!("group {}", meta.gid()) };
+        let users = Users::read(Path::new("/etc")).unwrap_or_default();
+        let group = users.group_name(meta.gid()).map_or_else(|| meta.gid().to_string(), str::to_owned);
+        let whom = if mode & 0o002 != 0 { "everybody".to_owned() } else { format!("group {group}") };
         return Err(format!(" may be written by {whom} (mode {mode:04o}); chmod 0600 it"));
     }
     let mut text = String::new();

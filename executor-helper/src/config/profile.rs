@@ -254,6 +254,9 @@ fn check_limits(default: &LimitsAsk, max: &LimitsAsk) -> Result<(), String> {
         if matches!(name, "cpu" | "memory" | "pids") && (default.is_none() || max.is_none()) {
             return Err(format!("limits.{name} needs a default and a max"));
         }
+        if name == "swap" && max.is_none() {
+            return Err("limits.swap needs a max".into());
+        }
     }
     Ok(())
 }

@@ -23,18 +23,27 @@ pub fn cpu_milli(text: &str) -> Option<u64> {
     }
 }
 
-/// A duration in milliseconds: `30s`, `5m`, `24h`, `7d`, or a bare number of seconds.
+/// A duration in milliseconds: `30s`, `5m`, `1h30m`, `7d`, or a bare number of seconds.
 pub fn duration_ms(text: &str) -> Option<u64> {
-    let (digits, unit) = split(text);
-    let factor = match unit {
-        "ms" => 1.0,
-        "" | "s" => 1e3,
-        "m" => 60e3,
-        "h" => 3600e3,
-        "d" => 86_400e3,
-        _ => return None,
-    };
-    scaled(digits, factor)
+    if let (digits, "") = split(text) {
+        return scaled(digits, 1e3);
+    }
+    let (mut rest, mut sum) = (text, 0u64);
+    while !rest.is_empty() {
+        let (digits, after) = split(rest);
+        let (unit, next) = after.split_at(after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len()));
+        let factor = match unit {
+            "ms" => 1.0,
+            "s" => 1e3,
+            "m" => 60e3,
+            "h" => 3600e3,
+            "d" => 86_400e3,
+            _ => return None,
+        };
+        sum = sum.checked_add(scaled(digits, factor)?)?;
+        rest = next;
+    }
+    Some(sum)
 }
 
 fn split(text: &str) -> (&str, &str) {

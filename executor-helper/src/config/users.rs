@@ -48,9 +48,10 @@ impl Users {
         }
         for line in (optional("subuid")? + "\n" + &optional("subgid")?).lines() {
             if let [_, first, count, ..] = fields(line)[..]
-                && let (Ok(first), Ok(count)) = (first.parse(), count.parse())
+                && let (Ok(first), Ok(count)) = (first.parse(), count.parse::<u64>())
             {
-                users.subordinate.push((first, count));
+                // A range may end beyond the last uid; what of it exists counts.
+                users.subordinate.push((first, u32::try_from(count).unwrap_or(u32::MAX)));
             }
         }
         Ok(users)
@@ -64,6 +65,11 @@ impl Users {
     /// The gid of the group of this name.
     pub fn group(&self, name: &str) -> Option<u32> {
         self.groups.iter().find(|(group, ..)| group == name).map(|(_, gid, _)| *gid)
+    }
+
+    /// The name of the group with this gid.
+    pub fn group_name(&self, gid: u32) -> Option<&str> {
+        self.groups.iter().find(|(_, id, _)| *id == gid).map(|(name, ..)| name.as_str())
     }
 
     /// Names of the supplementary groups that list this user.
