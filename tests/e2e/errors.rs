@@ -132,20 +132,18 @@ fn a_server_that_is_not_there_or_does_not_speak_tls_is_one_sentence() {
 #[test]
 fn a_refused_request_harms_no_running_job() {
     let stack = Stack::shared();
-    let mut run =
-        stack.airlock("alice").arg("run").sh("trap 'exit 0' USR1; echo ready; while :; do sleep 0.1; done").start();
-    run.wait_for_out("ready");
+    let job = stack.job_sh("trap 'exit 6' USR1; echo ready; while :; do sleep 0.1; done");
+    job.has_said("ready");
     for words in [
         vec!["run", "--memory", "lots", "--", "true"],
         vec!["run", "--profile", "nope", "--", "true"],
+        vec!["run", "--name", "last", "--", "true"],
         vec!["run", "--", "nope"],
     ] {
         assert!(stack.airlock("alice").args(words).run().code() >= Some(125));
     }
-    stack.airlock("alice").args(["stop", "last", "--grace", "0"]).run();
-    let live = stack.airlock("alice").args(["list", "--live", "-q"]).run().ends_with(0).out();
-    assert!(!live.is_empty());
-    assert!(!run.has_ended() || run.finish().code() == Some(137), "only its own stop may end it");
+    job.airlock("signal").args([job.id(), "USR1"]).run().ends_with(0);
+    assert_eq!(job.end()["exit_status"], 6);
 }
 
 #[test]

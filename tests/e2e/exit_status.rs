@@ -36,7 +36,8 @@ fn a_command_that_does_not_exist_is_127_and_named_also_from_start() {
         let path = stack.airlock("alice").args([verb, "--", "/no/such/file"]).run();
         path.says(127, &["/no/such/file"]);
     }
-    let job = stack.airlock("alice").args(["status", "last", "--format", "json"]).run().ends_with(0).json();
+    stack.airlock("alice").args(["run", "--name", "not-there", "--", "no-such-program"]).run().ends_with(127);
+    let job = stack.airlock("alice").args(["status", "not-there", "--format", "json"]).run().ends_with(0).json();
     assert_eq!((&job["state"], &job["exit_status"]), (&"error".into(), &127.into()), "{job}");
     assert_eq!(job["start_error"]["step"], "exec", "{job}");
 }
@@ -55,9 +56,9 @@ fn a_command_that_is_not_executable_is_126_also_from_start() {
 fn a_job_past_its_deadline_ends_with_124_whatever_it_does_on_being_stopped() {
     let stack = Stack::shared();
     for script in ["sleep 1000", "trap 'exit 0' TERM; sleep 1000 & wait", "trap 'exit 7' TERM; sleep 1000 & wait"] {
-        let run = stack.airlock("alice").args(["run", "--timeout", "1s"]).sh(script).run();
+        let run = stack.airlock("alice").args(["run", "--timeout", "1s", "--name", "too-long"]).sh(script).run();
         assert_eq!(run.code(), Some(124), "{script}\n{run}");
-        let job = stack.airlock("alice").args(["status", "last", "--format", "json"]).run().ends_with(0).json();
+        let job = stack.airlock("alice").args(["status", "too-long", "--format", "json"]).run().ends_with(0).json();
         assert_eq!((&job["state"], &job["exit_status"]), (&"timed-out".into(), &124.into()), "{job}");
     }
 }

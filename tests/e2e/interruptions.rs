@@ -80,7 +80,7 @@ fn ctrl_backslash_leaves_the_job_running_and_says_how_to_come_back() {
     let (run, job) = running(&stack, &[], PATIENT);
     run.signal(Signal::QUIT);
     let run = run.finish().ends_with(122);
-    assert!(run.err().contains(&format!("airlock attach {}", job.short())), "{run}");
+    assert!(run.err().contains(&format!("airlock -i alice attach {}", job.short())), "{run}");
     assert!(run.err().contains("--from 6"), "after the six bytes shown\n{run}");
     assert_eq!(job.state(), "running");
     job.kill();
@@ -145,7 +145,7 @@ fn keys_on_a_terminal_act_as_the_first_line_promises() {
     run.wait_for_out("ready");
     run.wait_for_out("Ctrl-C stops it");
     run.types(b"\x1c");
-    run.wait_for_out("airlock attach");
+    run.wait_for_out("attach ");
     run.finish().ends_with(122);
 
     let mut attach = stack.airlock("alice").args(["attach", "keys"]).on_a_terminal().start();
@@ -161,11 +161,9 @@ fn keys_on_a_terminal_act_as_the_first_line_promises() {
 fn on_a_terminal_the_first_line_names_the_job_and_a_quick_failure_gets_a_hint() {
     let stack = Stack::shared();
     let run = stack.airlock("alice").args(["run", "--", "false"]).on_a_terminal().run().ends_with(1);
-    let id = stack.airlock("alice").args(["list", "-q", "-n", "1"]).run().ends_with(0).out();
     assert!(run.out().starts_with("airlock: job "), "{run}");
     assert!(run.out().contains("Ctrl-\\ leaves it running"), "{run}");
     assert!(run.out().contains("empty directory of its own"), "{run}");
-    assert_eq!(id.len(), 36, "{id}");
 }
 
 #[test]

@@ -83,6 +83,7 @@ fn up_starts_what_is_missing_and_leaves_the_rest_alone() {
 fn a_folder_that_other_users_cannot_reach_is_kept_elsewhere_behind_a_link() {
     // Like a checkout in root's home: 0700, so that neither the frontend nor a job could enter it.
     let closed = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o700)).expect("mode");
     let folder = closed.path().join("checkout/.airlock");
     deploy_local().args(["up", "--prepare", "--port", "0", "--dir"]).arg(&folder).run().ends_with(0);
     let real = fs::read_link(&folder).expect("a link");
@@ -113,7 +114,7 @@ fn the_two_processes_have_the_privileges_they_are_meant_to_have() {
 #[test]
 fn a_wrong_key_in_a_configuration_is_named_with_its_line_and_what_was_meant() {
     let stack = StackOptions::new()
-        .edit("executor.toml", "memory  = {", "memroy  = {")
+        .edit("executor.toml", "starts_per_second", "starts_per_secnd")
         .edit("frontend.toml", "executor_socket", "executor_sockt")
         .edit("policy.toml", "visibility", "visibilty")
         .prepare();
@@ -121,14 +122,17 @@ fn a_wrong_key_in_a_configuration_is_named_with_its_line_and_what_was_meant() {
         let text = fs::read_to_string(stack.path(file)).expect(file);
         format!("{file}:{}", 1 + text.lines().position(|line| line.contains(word)).expect(word))
     };
-    refuses(program(&stack, "executor"), &[&line("executor.toml", "memroy"), "'memroy'", "memory"]);
+    refuses(
+        program(&stack, "executor"),
+        &[&line("executor.toml", "secnd"), "'starts_per_secnd' in [ceilings]", "'starts_per_second'"],
+    );
     refuses(
         program(&stack, "frontend"),
         &[&line("frontend.toml", "executor_sockt"), "'executor_sockt'", "executor_socket"],
     );
     stack.edit("frontend.toml", "executor_sockt", "executor_socket");
     refuses(program(&stack, "frontend"), &[&line("policy.toml", "visibilty"), "'visibilty'", "visibility"]);
-    refuses(stack.up(), &["memroy"]);
+    refuses(stack.up(), &["starts_per_secnd"]);
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn a_stopped_frontend_ends_its_streams_so_that_clients_come_back_or_say_how() {
     run.wait_for_out("ready");
     stack.end("frontend", Signal::TERM);
     let run = run.finish().ends_with(122);
-    assert!(run.err().contains("runs on") && run.err().contains("airlock attach"), "{run}");
+    assert!(run.err().contains("runs on") && run.err().contains("airlock -i alice attach"), "{run}");
     stack.up().ends_with(0);
     let job = stack.airlock("alice").args(["status", "last", "--format", "json"]).run().ends_with(0).json();
     assert_eq!(job["state"], "running", "{job}");

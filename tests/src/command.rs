@@ -111,14 +111,15 @@ impl Tool {
         self.spawn().0
     }
 
-    /// Runs it in a terminal of its own, whose keys are [`Running::types`] and whose screen is standard output.
+    /// Runs it in a terminal of its own, 100 columns wide, whose keys are [`Running::types`] and whose screen is standard output.
     pub fn on_a_terminal(self) -> Self {
         let words: Vec<String> = std::iter::once(self.command.get_program())
             .chain(self.command.get_args())
             .map(|word| format!("'{}'", word.to_string_lossy().replace('\'', r"'\''")))
             .collect();
         let mut script = Self::new("script").args(["--quiet", "--flush", "--return", "--command"]);
-        script = script.arg(format!("exec {}", words.join(" "))).arg("/dev/null").with_open_stdin();
+        script =
+            script.arg(format!("stty cols 100 rows 30; exec {}", words.join(" "))).arg("/dev/null").with_open_stdin();
         for (name, value) in self.command.get_envs() {
             if let Some(value) = value {
                 script.command.env(name, value);

@@ -219,8 +219,8 @@ impl Stack {
     #[track_caller]
     fn prepared() -> Self {
         assert!(getuid().is_root(), "the end-to-end tests start a root executor: run them as root (sudo make test)");
-        // Not in /tmp, which may have no block device to limit.
-        let folder = tempfile::Builder::new().prefix("airlock-e2e-").tempdir_in("/var/tmp").and_then(|dir| {
+        // Not in /tmp, which may have no block device to limit, nor in /var/tmp, which jobs have for themselves.
+        let folder = tempfile::Builder::new().prefix("airlock-e2e-").tempdir_in("/var/lib").and_then(|dir| {
             let home = tempfile::tempdir()?;
             Ok((dir.keep(), home))
         });
