@@ -104,3 +104,72 @@ fn allow(
     let opened = PathFd::new(folder).map_err(|source| ConfineError::Folder { path: folder.to_owned(), source })?;
     Ok(rules.add_rule(PathBeneath::new(opened, access))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    const CHILD: &str = "AIRLOCK_TEST_CONFINED_FOLDER";
+
+    fn config(dir: &Path) -> Config {
+        let text = format!(
+            "state_dir = \"{0}/state\"\n[tls]\ncertificate = \"{0}/tls/a\"\nkey = \"{0}/tls/b\"\nclient_ca = \"{0}/tls/c\"\n",
+            dir.display()
+        );
+        Config::parse(Path::new("frontend.toml"), &text).expect("a good configuration")
+    }
+
+    /// What the process may still do, told by itself: confinement cannot be taken back, so it happens in a process of its own.
+    #[test]
+    fn a_confined_process_and_its_threads_reach_their_own_folders_and_nothing_else() {
+        let Some(dir) = std::env::var_os(CHILD) else { return in_a_process_of_its_own() };
+        let dir = PathBuf::from(dir);
+        let confinement = confine(&config(&dir)).expect("it can be confined");
+        if confinement == Confinement::None {
+            println!("skipped a_confined_process…: this kernel has no Landlock");
+            return;
+        }
+        let look = move || {
+            assert!(std::fs::read(dir.join("tls/a")).is_ok(), "certificates can be read again");
+            assert!(std::fs::write(dir.join("state/new"), "x").is_ok(), "records can be written");
+            assert!(std::fs::write(dir.join("tls/a"), "x").is_err(), "certificates cannot be written");
+            for path in ["/etc/passwd", "/proc/self/status", "/proc/1/environ"] {
+                assert!(std::fs::read(path).is_err(), "{path} was read");
+            }
+            assert!(std::fs::read(dir.join("outside")).is_err());
+            assert!(
+                std::net::TcpStream::connect("127.0.0.1:1")
+                    .is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
+            );
+            assert!(Command::new("/bin/true").status().is_err(), "nothing can be executed");
+        };
+        look();
+        std::thread::spawn(look).join().expect("a later thread is confined too");
+    }
+
+    fn in_a_process_of_its_own() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for folder in ["state", "tls"] {
+            std::fs::create_dir(dir.path().join(folder)).expect("a folder");
+        }
+        for file in ["tls/a", "outside"] {
+            std::fs::write(dir.path().join(file), "x").expect("a file");
+        }
+        let test = "confine::tests::a_confined_process_and_its_threads_reach_their_own_folders_and_nothing_else";
+        let child = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
+            .env(CHILD, dir.path())
+            .output()
+            .expect("it starts");
+        let said = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);
+        assert!(child.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_is_named() {
+        let error = confine(&config(Path::new("/nonexistent"))).expect_err("it is missing");
+        assert!(error.to_string().contains("/nonexistent/state"), "{error}");
+    }
+}

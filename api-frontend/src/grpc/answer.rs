@@ -4,11 +4,12 @@ use std::time::SystemTime;
 
 use airlock_proto::v1;
 use ipc_protocol::{InputDigest, Limits, LimitsAsk, ProfileInfo, StopFact, Stream};
+use prost::Message;
 use prost_types::Timestamp;
 
-use crate::jobs::{JobView, exit_status};
+use crate::jobs::{JobView, Listing, exit_status};
 use crate::output::{Chunk, Gap, Totals};
-use crate::store::{EndState, HowEnded, Job, JobState, Usage};
+use crate::store::{Cursor, EndState, HowEnded, Job, JobState, Usage};
 
 /// A job.
 pub(super) fn job(view: JobView, host: &str) -> v1::Job {
@@ -58,6 +59,28 @@ pub(super) fn job(view: JobView, host: &str) -> v1::Job {
         request_id: job.request_id,
     }
 }
+
+/// A page of a list, cut where the message would become longer than clients take by default.
+pub(super) fn page(listing: Listing, host: &str) -> v1::ListJobsResponse {
+    let Listing { jobs: views, mut next } = listing;
+    let (mut jobs, mut bytes) = (Vec::with_capacity(views.len()), 0);
+    let mut last = None;
+    for view in views {
+        let place = Cursor::after(&view.job);
+        let message = job(view, host);
+        bytes += message.encoded_len();
+        if bytes > PAGE_BYTES_MAX && !jobs.is_empty() {
+            next = last;
+            break;
+        }
+        last = Some(place);
+        jobs.push(message);
+    }
+    v1::ListJobsResponse { jobs, next_page_token: next.map(|cursor| cursor.to_string()).unwrap_or_default() }
+}
+
+/// gRPC clients refuse messages above 4 MiB unless told otherwise.
+const PAGE_BYTES_MAX: usize = 3 << 20;
 
 /// A profile as callers may use it.
 pub(super) fn profile(info: &ProfileInfo) -> v1::Profile {

@@ -179,9 +179,7 @@ impl JobService for Service {
             Err(error) => Err(error),
         };
         let listing = listing.map_err(|e| self.refuse(&caller, Verb::See, &e))?;
-        let jobs = listing.jobs.into_iter().filter_map(|view| self.answer(view)).collect();
-        let next_page_token = listing.next.map(|cursor| cursor.to_string()).unwrap_or_default();
-        Ok(Response::new(v1::ListJobsResponse { jobs, next_page_token }))
+        Ok(Response::new(answer::page(listing, self.jobs.host())))
     }
 
     async fn wait_job(&self, request: Request<v1::WaitJobRequest>) -> Result<Response<v1::WaitJobResponse>, Status> {

@@ -174,9 +174,13 @@ impl Jobs {
     /// Removes an ended job's record and output.
     pub async fn delete(&self, caller: &Caller, reference: &str) -> Result<JobId, JobsError> {
         let job = self.find(caller, Verb::Delete, reference).await?;
-        let id = job.id;
-        self.core.store.delete(id).await.map_err(|e| self.core.update_error(e, "deleted"))?;
-        self.core.remove_output(id).await?;
+        let (id, core) = (job.id, self.core.clone());
+        // On its own: a caller that goes away between the two must not leave output without a record.
+        let deleted = self.core.runtime.spawn(async move {
+            core.store.delete(id).await.map_err(|e| core.update_error(e, "deleted"))?;
+            core.remove_output(id).await
+        });
+        deleted.await.map_err(|_| JobsError::Stopping { host: self.core.host.clone() })??;
         Ok(id)
     }
 

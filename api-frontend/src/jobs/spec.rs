@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ipc_protocol::{ARGUMENT_BYTES_MAX, Limits, LimitsAsk, ProfileInfo};
+use ipc_protocol::{ARGUMENT_BYTES_MAX, InputDigest, LimitsAsk, ProfileInfo};
 use sha2::{Digest, Sha256};
 
 use super::JobsError;
@@ -36,60 +36,12 @@ pub struct StartAsk {
     pub output_full: Option<WhenFull>,
 }
 
-/// A request that has the right form and fits its profile.
-#[derive(Debug, Clone)]
-pub struct StartSpec {
-    ask: StartAsk,
-    limits: Option<Limits>,
-    input_max: u64,
-}
-
-impl StartSpec {
-    /// Checks a request against the profiles that the executor last told of. With none known (the executor was not met yet) the
-    /// form alone is checked; the executor decides in any case.
-    pub fn check(mut ask: StartAsk, profiles: &[ProfileInfo]) -> Result<Self, JobsError> {
-        check_request_id(&ask.request_id)?;
-        check_name(&ask.name)?;
-        check_command(&ask)?;
-        check_env(&ask.env)?;
-        if ask.cwd.contains('\0') || !(ask.cwd.is_empty() || ask.cwd.starts_with('/')) {
-            let message = format!("working directory '{}' is not an absolute path", ask.cwd.escape_debug());
-            return Err(JobsError::invalid("cwd", message));
-        }
-        let Some(first) = profiles.first() else { return Ok(Self { ask, limits: None, input_max: u64::MAX }) };
-        if ask.profile.is_empty() {
-            ask.profile.clone_from(&first.name);
-        }
-        let Some(profile) = profiles.iter().find(|p| p.name == ask.profile) else {
-            let names: Vec<&str> = profiles.iter().map(|p| p.name.as_str()).collect();
-            let message = format!("profile '{}' is not among yours: {}", ask.profile.escape_debug(), names.join(", "));
-            return Err(JobsError::invalid("profile", message));
-        };
-        check_against_profile(&ask, profile)?;
-        check_limits(&ask.limits, profile)?;
-        let limits = in_force(&ask.limits, &profile.default);
-        Ok(Self { limits, input_max: profile.input_max, ask })
-    }
-
-    /// The request.
-    pub fn ask(&self) -> &StartAsk {
-        &self.ask
-    }
-
-    /// The limits that will be in force, as far as they are known before the birth.
-    pub fn limits(&self) -> Option<Limits> {
-        self.limits
-    }
-
-    /// Most bytes of input that the profile allows.
-    pub fn input_max(&self) -> u64 {
-        self.input_max
-    }
-
+impl StartAsk {
     /// What a repeated request id is compared by. The values of environment variables are not part of it: nothing that could
-    /// be guessed back to them is kept. `input` is the digest of the uploaded input.
-    pub fn fingerprint(&self, input: Option<&[u8; 32]>) -> [u8; 32] {
-        let ask = &self.ask;
+    /// be guessed back to them is kept. As written: a default that changes later does not
+    /// make another request of it. `input` is what `input_id` stands for.
+    pub fn fingerprint(&self, input: Option<&InputDigest>) -> [u8; 32] {
+        let ask = self;
         let mut hash = Sha256::new();
         let mut field = |bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_le_bytes());
@@ -105,11 +57,56 @@ impl StartSpec {
         for value in limit_values(&ask.limits) {
             field(&value.map_or(Vec::new(), |v| v.to_le_bytes().to_vec()));
         }
-        field(input.map_or(&[][..], |digest| digest));
+        field(input.map_or(&[][..], |digest| &digest.sha256));
         field(&[u8::from(ask.merge)]);
         field(&ask.output_limit.map_or(Vec::new(), |v| v.to_le_bytes().to_vec()));
         field(format!("{:?}", ask.output_full).as_bytes());
         hash.finalize().into()
+    }
+}
+
+/// A request that has the right form and fits its profile.
+#[derive(Debug, Clone)]
+pub struct StartSpec {
+    ask: StartAsk,
+    input_max: u64,
+}
+
+impl StartSpec {
+    /// Checks a request against the profiles that the executor last told of. The executor decides in any case.
+    pub fn check(mut ask: StartAsk, profiles: &[ProfileInfo]) -> Result<Self, JobsError> {
+        check_request_id(&ask.request_id)?;
+        check_name(&ask.name)?;
+        check_command(&ask)?;
+        check_env(&ask.env)?;
+        if ask.cwd.contains('\0') || !(ask.cwd.is_empty() || ask.cwd.starts_with('/')) {
+            let message = format!("working directory '{}' is not an absolute path", ask.cwd.escape_debug());
+            return Err(JobsError::invalid("cwd", message));
+        }
+        let Some(first) = profiles.first() else {
+            return Err(JobsError::invalid("profile", "this host has no profiles, so nothing can be started"));
+        };
+        if ask.profile.is_empty() {
+            ask.profile.clone_from(&first.name);
+        }
+        let Some(profile) = profiles.iter().find(|p| p.name == ask.profile) else {
+            let names: Vec<&str> = profiles.iter().map(|p| p.name.as_str()).collect();
+            let message = format!("profile '{}' is not among yours: {}", ask.profile.escape_debug(), names.join(", "));
+            return Err(JobsError::invalid("profile", message));
+        };
+        check_against_profile(&ask, profile)?;
+        check_limits(&ask.limits, profile)?;
+        Ok(Self { input_max: profile.input_max, ask })
+    }
+
+    /// The request.
+    pub fn ask(&self) -> &StartAsk {
+        &self.ask
+    }
+
+    /// Most bytes of input that the profile allows.
+    pub fn input_max(&self) -> u64 {
+        self.input_max
     }
 }
 
@@ -287,20 +284,4 @@ fn shown(value: u64, unit: Unit) -> String {
         Unit::Number => value.to_string(),
         Unit::Time => duration_words(value),
     }
-}
-
-/// `None` when the profile leaves open what must be in force; the executor then says it at the birth.
-fn in_force(ask: &LimitsAsk, default: &LimitsAsk) -> Option<Limits> {
-    Some(Limits {
-        cpu_milli: ask.cpu_milli.or(default.cpu_milli)?,
-        cpu_weight: ask.cpu_weight.or(default.cpu_weight).unwrap_or(100),
-        memory: ask.memory.or(default.memory)?,
-        swap: ask.swap.or(default.swap).unwrap_or(0),
-        pids: ask.pids.or(default.pids)?,
-        io_read: ask.io_read.or(default.io_read),
-        io_write: ask.io_write.or(default.io_write),
-        io_read_ops: ask.io_read_ops.or(default.io_read_ops),
-        io_write_ops: ask.io_write_ops.or(default.io_write_ops),
-        timeout_ms: ask.timeout_ms.or(default.timeout_ms),
-    })
 }

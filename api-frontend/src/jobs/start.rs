@@ -38,22 +38,41 @@ impl Jobs {
     /// Starts a job, or finds the one that the same request made. Answers when its command runs or is known not to.
     pub async fn start(&self, caller: &Caller, ask: StartAsk) -> Result<Started, JobsError> {
         self.allow(caller, Verb::Start)?;
-        let spec = StartSpec::check(ask, &self.profiles())?;
+        let (this, caller) = (self.clone(), caller.clone());
+        // On its own: a caller that goes away in the middle must not leave a record that nobody drives.
+        let start = self.core.runtime.spawn(async move { this.start_or_find(&caller, ask).await });
+        start.await.map_err(|_| JobsError::Stopping { host: self.core.host.clone() })?
+    }
+
+    async fn start_or_find(&self, caller: &Caller, ask: StartAsk) -> Result<Started, JobsError> {
+        match self.start_anew(caller, &ask).await {
+            // What is refused now may have been granted when it was asked first: then the answer is the job it made.
+            Err(error @ (JobsError::Invalid { .. } | JobsError::Exhausted { .. } | JobsError::ExecutorAway { .. })) => {
+                match self.core.repeated(caller, &ask).await? {
+                    Some(job) => Ok(Started { job, existed: true }),
+                    None => Err(error),
+                }
+            }
+            other => other,
+        }
+    }
+
+    async fn start_anew(&self, caller: &Caller, ask: &StartAsk) -> Result<Started, JobsError> {
         let core = &self.core;
+        core.meet_executor().await?;
+        let spec = StartSpec::check(ask.clone(), &self.profiles())?;
         let input = core.input_of(caller, &spec)?;
+        let fingerprint = ask.fingerprint(input.as_ref());
+        core.has_room()?;
         loop {
             let id = JobId::from_bytes(*Uuid::new_v4().as_bytes());
-            let limit = core.output_limit(spec.ask());
-            let new = new_job(id, caller, &spec, input, limit);
+            let limit = core.output_limit(ask);
             // In the table before it is recorded: whoever finds the record finds who feeds it too.
             let writer = core.logs.writer(id, limit)?;
             let live = LiveJob::new(id, writer, Progress::Asked);
             live.set_starting(true);
             core.live.insert(live.clone());
-            let created = match core.has_room() {
-                Ok(()) => core.store.create(new).await.map_err(JobsError::from),
-                Err(error) => Err(error),
-            };
+            let created = core.store.create(new_job(id, caller, &spec, fingerprint, input, limit)).await;
             let created = created.inspect_err(|_| core.live.remove(id))?;
             if !created.existed {
                 let file = core.take_input(caller, &spec, id);
@@ -64,13 +83,8 @@ impl Jobs {
                 return Ok(Started { job, existed: false });
             }
             core.live.remove(id);
-            let id = created.job.id;
-            let found = match core.live.get(id) {
-                Some(live) => core.outcome(id, &live).await?,
-                None => core.store.get(id, &Scope::All).await?,
-            };
             // None when that start came to nothing meanwhile; then this one is the first.
-            if let Some(job) = found {
+            if let Some(job) = core.outcome_of(created.job.id).await? {
                 return Ok(Started { job, existed: true });
             }
         }
@@ -78,6 +92,32 @@ impl Jobs {
 }
 
 impl Core {
+    /// Without the executor's profiles nothing can be checked: they come with the first connection of this process.
+    async fn meet_executor(&self) -> Result<(), JobsError> {
+        if !self.profiles.load().is_empty() {
+            return Ok(());
+        }
+        let mut link = self.link.watch();
+        let met = timeout(AWAY_MAX, link.wait_for(|state| state.generation().is_some())).await;
+        if met.is_ok() { Ok(()) } else { Err(self.away("start jobs", "nothing was started")) }
+    }
+
+    /// The job that this same request made before, if it did.
+    async fn repeated(&self, caller: &Caller, ask: &StartAsk) -> Result<Option<Job>, JobsError> {
+        let Some(job) = self.store.by_request(&caller.name, &ask.request_id).await? else { return Ok(None) };
+        // An upload may be gone that the job was started with; whether there was one is compared in any case.
+        let input = job.input.filter(|_| !ask.input_id.is_empty());
+        let same = ask.fingerprint(input.as_ref()) == job.fingerprint;
+        if same { self.outcome_of(job.id).await } else { Ok(None) }
+    }
+
+    async fn outcome_of(&self, id: JobId) -> Result<Option<Job>, JobsError> {
+        match self.live.get(id) {
+            Some(live) => self.outcome(id, &live).await,
+            None => Ok(self.store.get(id, &Scope::All).await?),
+        }
+    }
+
     /// Waits until a job is born or known not to be; `None` when it was withdrawn.
     async fn outcome(&self, id: JobId, live: &LiveJob) -> Result<Option<Job>, JobsError> {
         let mut progress = live.watch();
@@ -257,14 +297,21 @@ impl Driver {
     }
 }
 
-fn new_job(id: JobId, caller: &Caller, spec: &StartSpec, input: Option<InputDigest>, limit: OutputLimit) -> NewJob {
+fn new_job(
+    id: JobId,
+    caller: &Caller,
+    spec: &StartSpec,
+    fingerprint: [u8; 32],
+    input: Option<InputDigest>,
+    limit: OutputLimit,
+) -> NewJob {
     let ask = spec.ask();
     NewJob {
         id,
         owner: caller.name.clone(),
         name: Some(ask.name.clone()).filter(|n| !n.is_empty()),
         request_id: ask.request_id.clone(),
-        fingerprint: spec.fingerprint(input.as_ref().map(|i| &i.sha256)),
+        fingerprint,
         serial: caller.serial.clone(),
         peer: caller.peer.ip().to_string(),
         profile: ask.profile.clone(),

@@ -52,6 +52,16 @@ impl Store {
     pub async fn create(&self, job: NewJob) -> Result<Created, CreateError> {
         self.write(move |connection| create(connection, &job)).await
     }
+
+    /// The job that a request of this owner made.
+    pub async fn by_request(&self, owner: &str, request_id: &str) -> Result<Option<Job>, StoreError> {
+        let (owner, request_id) = (owner.to_owned(), request_id.to_owned());
+        self.read(move |connection| match find(connection, "request_id = ?2", &owner, &request_id)? {
+            Some(id) => by_id(connection, id),
+            None => Ok(None),
+        })
+        .await
+    }
 }
 
 fn create(connection: &Connection, new: &NewJob) -> Result<Created, CreateError> {

@@ -67,6 +67,13 @@ pub struct JobPage {
     pub next: Option<Cursor>,
 }
 
+impl Cursor {
+    /// Right after a job of the list.
+    pub fn after(job: &Job) -> Self {
+        Self { created_ns: job.created_ns, id: job.id }
+    }
+}
+
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.created_ns, self.id)

@@ -1,6 +1,7 @@
 //! Jobs against an executor that does what the test says.
 
 mod access;
+mod disk;
 mod life;
 mod spec;
 mod start;

@@ -166,3 +166,38 @@ fn below_the_reserve_nothing_is_started() {
         "build1 has no room for output (1024 TiB reserve reached); nothing was started; running jobs go on"
     );
 }
+
+#[test]
+fn a_repeated_request_finds_its_job_even_when_it_could_not_be_started_any_more() {
+    let mut rig = Rig::new();
+    let mut upload = rig.jobs().upload("alice").unwrap();
+    upload.add(b"data").unwrap();
+    let with_input = StartAsk { input_id: upload.finish().input_id, ..ask("r2") };
+    let first = rig.start(&alice(), ask("r1")).unwrap().job.id;
+    let second = rig.start(&alice(), with_input.clone()).unwrap().job.id;
+    rig.kill();
+    rig.fake.go_away();
+    rig.policy = Policy::parse(Path::new("p"), "[output]\nreserve = \"1024T\"").unwrap();
+    rig.boot();
+    // No executor, no profiles, no upload, no room: and yet the answer is known.
+    for (request, job) in [(ask("r1"), first), (with_input, second)] {
+        let found = rig.start(&alice(), request).unwrap();
+        assert_eq!((found.job.id, found.existed), (job, true));
+    }
+    let other = StartAsk { merge: true, ..ask("r1") };
+    assert!(rig.start(&alice(), other).is_err());
+}
+
+#[test]
+fn a_caller_that_goes_away_in_the_middle_leaves_a_job_that_is_driven_on() {
+    let rig = Rig::new();
+    rig.fake.world().script.push_back(OnSpawn::BreakBefore);
+    let jobs = rig.jobs();
+    let call = rig.runtime().spawn(async move { jobs.start(&alice(), ask("r1")).await });
+    rig.fake.wait("the spawn", |w| w.log.iter().any(|r| matches!(r, Request::Spawn(_))));
+    call.abort();
+    rig.fake.wait("the job", |w| w.jobs.len() == 1);
+    let found = rig.start(&alice(), ask("r1")).unwrap();
+    assert!(found.existed);
+    assert_eq!(found.job.state, JobState::Running);
+}

@@ -181,3 +181,28 @@ fn at_shutdown_followers_are_sent_away_to_come_back_and_calls_end() {
     assert!(stack.fake.world().jobs.contains_key(&id(&job)), "the job runs on");
     assert!(std::net::TcpStream::connect(stack.address).is_err(), "and nobody listens");
 }
+
+#[test]
+fn a_list_of_jobs_with_long_commands_comes_in_pages_that_every_client_takes() {
+    let stack = Stack::new();
+    let mut client = stack.client("alice", "user");
+    stack.run(async {
+        let long = "x".repeat(100_000);
+        for n in 0..50 {
+            let command = vec!["true".to_owned(), long.clone()];
+            client.start_job(v1::StartJobRequest { command, ..start_request(&format!("r{n}")) }).await.unwrap();
+        }
+        let (mut seen, mut pages, mut page_token) = (std::collections::HashSet::new(), 0, String::new());
+        loop {
+            let request = v1::ListJobsRequest { page_size: 1000, page_token, ..Default::default() };
+            let page = client.list_jobs(request).await.unwrap().into_inner();
+            pages += 1;
+            assert!(page.jobs.into_iter().all(|job| seen.insert(job.job_id)), "each job once");
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!((seen.len(), pages), (50, 2));
+    });
+}
