@@ -42,10 +42,11 @@ pub fn plain(error: &std::io::Error) -> String {
 
 fn answered(answer: Answer) -> Failure {
     let code = answer.code_name();
-    // The server's message is the whole sentence; the hint within it is set apart so that it is not said twice.
-    let (message, hint) = match answer.hint {
+    // The server's message is the whole sentence; what of it is the hint is set apart, so that nothing is said twice.
+    let (message, hint) = match answer.hint.filter(|hint| *hint != answer.message) {
         Some(hint) => match answer.message.strip_suffix(hint.as_str()).map(|rest| rest.trim_end_matches([';', ' '])) {
             Some(rest) if !rest.is_empty() => (rest.to_owned(), Some(hint)),
+            _ if answer.message.contains(&hint) => (answer.message, None),
             _ => (answer.message, Some(hint)),
         },
         None => (answer.message, None),

@@ -21,14 +21,16 @@ pub struct Shape {
     pub owners: bool,
 }
 
-/// The width of standard output when it is a terminal.
+/// The width of standard output when it is a terminal. One that does not know its width has COLUMNS, else 80.
 pub fn terminal_width() -> Option<usize> {
     let stdout = io::stdout();
     if !stdout.is_terminal() {
         return None;
     }
-    let size = rustix::termios::tcgetwinsize(&stdout).ok()?;
-    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    let told = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| usize::from(size.ws_col));
+    let variable =
+        || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
+    Some(if told > 0 { told } else { variable().unwrap_or(80) })
 }
 
 /// The table, without a last end of line.
