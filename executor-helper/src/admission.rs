@@ -237,13 +237,14 @@ fn limits(ask: &LimitsAsk, profile: &Profile) -> Result<Limits, Refused> {
     );
     let mut next = || chosen.next().unwrap_or(Ok(None));
     let missing = |name: &str| Refused::new(Refusal::Host, "", format!("profile {} has no {name} limit", profile.name));
-    let page_up = |bytes: u64| bytes.checked_next_multiple_of(PAGE).unwrap_or(bytes);
+    // As the kernel rounds; up, it could pass the maximum.
+    let pages = |bytes: u64| bytes.saturating_sub(bytes % PAGE);
     // In the order of `fields`: struct expressions evaluate their fields as written.
     Ok(Limits {
         cpu_milli: next()?.ok_or_else(|| missing("cpu"))?,
         cpu_weight: next()?.unwrap_or(100),
-        memory: page_up(next()?.ok_or_else(|| missing("memory"))?),
-        swap: page_up(next()?.unwrap_or(0)),
+        memory: pages(next()?.ok_or_else(|| missing("memory"))?),
+        swap: pages(next()?.unwrap_or(0)),
         pids: next()?.ok_or_else(|| missing("pids"))?,
         io_read: next()?,
         io_write: next()?,
@@ -325,4 +326,4 @@ pub(crate) struct PlanParts<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -54,9 +54,15 @@ impl Audit {
             file.set_len(length)?;
         }
         file.seek(SeekFrom::End(0))?;
-        let last: Option<Value> = last.map(|line| serde_json::from_slice(&line)).transpose()?;
-        let seq = last.as_ref().and_then(|v| v.get("seq")?.as_u64()).unwrap_or(0);
-        let head = last.as_ref().and_then(|v| v.get("hash")?.as_str()).unwrap_or(GENESIS).to_owned();
+        let (seq, head) = match last {
+            None => (0, GENESIS.to_owned()),
+            Some(line) => {
+                let line: Value = serde_json::from_slice(&line)?;
+                let end = || Some((line.get("seq")?.as_u64()?, line.get("hash")?.as_str()?.to_owned()));
+                end()
+                    .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its last line is not one of a trail"))?
+            }
+        };
         Ok(Self { path: path.into(), file, length, seq, head, refusals: (None, 0, 0) })
     }
 

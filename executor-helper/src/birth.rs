@@ -341,3 +341,6 @@ fn words(numbers: impl IntoIterator<Item = u64>) -> Vec<u8> {
 fn strings<'a>(strings: impl IntoIterator<Item = &'a CString>) -> Vec<u8> {
     strings.into_iter().flat_map(|s| s.as_bytes_with_nul().iter().copied()).collect()
 }
+
+#[cfg(test)]
+mod tests;

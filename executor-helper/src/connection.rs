@@ -261,3 +261,6 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -236,6 +236,7 @@ impl Job {
     /// A connection begins: everything that it does not have is sent again.
     pub fn begin_again(&mut self) {
         (self.resumed, self.exit_told, self.queued, self.next) = (false, false, false, 0);
+        self.sent = self.entry.acked;
     }
 
     /// The comparison: sending begins at what the frontend has.
@@ -317,3 +318,6 @@ impl Job {
 pub fn keeper_path(keeper: Pid, number: i32) -> String {
     format!("/proc/{}/fd/{number}", keeper.as_raw_nonzero())
 }
+
+#[cfg(test)]
+mod tests;

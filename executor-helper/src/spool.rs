@@ -121,3 +121,6 @@ impl Spool {
 /// The frontend acknowledged bytes that no executor ever took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AckBeyondTaken;
+
+#[cfg(test)]
+pub(crate) mod tests;

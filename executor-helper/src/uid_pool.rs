@@ -41,3 +41,6 @@ impl UidPool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

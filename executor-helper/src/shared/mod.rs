@@ -27,3 +27,6 @@ pub mod fd {
 /// How long a job may go on after its deadline, in milliseconds. The executor asks it to stop at the deadline; the keeper, which
 /// cannot signal another user's process, kills its cgroup so much later, whether or not an executor lives.
 pub const DEADLINE_GRACE_MS: u64 = 5_000;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! What a job gets when nothing, or something, is said.
+
+use std::ffi::CString;
+
+use ipc_protocol::{JobId, LimitsAsk, Phase, Spawn};
+
+use super::{JOB, POOL_UID, plan, spawn};
+use crate::admission::{JobPlan, printable};
+
+fn environment(plan: &JobPlan) -> Vec<String> {
+    plan.parts().env.iter().map(|variable| variable.to_str().unwrap().to_owned()).collect()
+}
+
+fn texts(strings: &[CString]) -> Vec<&str> {
+    strings.iter().map(|string| string.to_str().unwrap()).collect()
+}
+
+#[test]
+fn a_pooled_job_has_a_user_a_group_and_a_directory_of_its_own() {
+    let plan = plan(&spawn("standard", &["make", "test"]));
+    let directory = format!("/work/{JOB}");
+    assert_eq!(plan.ids(), (POOL_UID, POOL_UID));
+    assert!(plan.is_pooled() && plan.parts().groups.is_empty());
+    assert_eq!(plan.directory().unwrap().to_str().unwrap(), directory);
+    assert_eq!(plan.parts().cwd.to_str().unwrap(), directory);
+    assert_eq!(texts(plan.parts().argv), ["make", "test"]);
+    assert_eq!(plan.entry().phase, Phase::Starting);
+}
+
+#[test]
+fn a_bare_command_is_looked_up_in_the_profiles_path_and_nowhere_else() {
+    let found = plan(&spawn("standard", &["make"]));
+    assert_eq!(texts(found.parts().candidates), ["/usr/local/bin/make", "/usr/bin/make", "/bin/make"]);
+    let with_path = plan(&Spawn { env: vec![("PATH".into(), b"/evil".to_vec())], ..spawn("open", &["make"]) });
+    assert_eq!(texts(with_path.parts().candidates), ["/usr/local/bin/make", "/usr/bin/make", "/bin/make"]);
+    for path in ["/bin/make", "./make", "a/b"] {
+        assert_eq!(texts(plan(&spawn("standard", &[path])).parts().candidates), [path]);
+    }
+}
+
+#[test]
+fn the_environment_is_the_executors_then_the_profiles_then_the_requests() {
+    let asked =
+        Spawn { env: vec![("HOME".into(), b"/x".to_vec()), ("CI".into(), vec![0xff])], ..spawn("standard", &["env"]) };
+    let plan = plan(&asked);
+    let raw: Vec<_> = plan.parts().env.iter().map(|v| v.as_bytes().to_vec()).collect();
+    assert!(raw.contains(&b"CI=\xff".to_vec()));
+    let home = format!("TMPDIR=/work/{JOB}");
+    for variable in [
+        "PATH=/usr/local/bin:/usr/bin:/bin",
+        "USER=airlock-1900000042",
+        "LOGNAME=airlock-1900000042",
+        "SHELL=/bin/sh",
+        "LANG=de_DE.UTF-8",
+        "TOOL=x",
+        "HOME=/x",
+        &home,
+        &format!("AIRLOCK_JOB_ID={JOB}"),
+    ] {
+        assert!(raw.contains(&variable.as_bytes().to_vec()), "{variable}");
+    }
+    assert_eq!(raw.iter().filter(|v| v.starts_with(b"HOME=")).count(), 1);
+    // The operator may set what a request may not.
+    assert!(raw.contains(&b"LD_LIBRARY_PATH=/opt/lib".to_vec()));
+}
+
+#[test]
+fn a_variable_said_twice_is_there_once_with_its_last_value() {
+    let env = vec![("CI".into(), b"1".to_vec()), ("CI".into(), b"2".to_vec())];
+    let plan = plan(&Spawn { env, ..spawn("standard", &["env"]) });
+    assert_eq!(environment(&plan).iter().filter(|v| v.starts_with("CI=")).collect::<Vec<_>>(), ["CI=2"]);
+}
+
+#[test]
+fn a_fixed_command_runs_as_its_user_with_its_words() {
+    let plan = plan(&spawn("deploy-web", &[]));
+    assert_eq!(plan.ids(), (1000, 1000));
+    assert!(!plan.is_pooled());
+    assert_eq!(texts(plan.parts().argv), ["/usr/local/bin/deploy-web", "--now"]);
+    assert_eq!(plan.directory(), None);
+    assert_eq!(plan.parts().cwd.to_str().unwrap(), "/srv/www");
+    assert!(environment(&plan).contains(&"HOME=/home/deploy".to_owned()));
+    assert!(environment(&plan).contains(&"USER=deploy".to_owned()));
+    assert!(environment(&plan).contains(&"TMPDIR=/tmp".to_owned()));
+}
+
+#[test]
+fn a_named_user_has_the_listed_groups() {
+    let plan = plan(&spawn("ops", &["id"]));
+    assert_eq!((plan.ids(), plan.parts().groups), ((1002, 1002), &[998][..]));
+}
+
+#[test]
+fn a_listed_directory_is_entered_and_a_pooled_job_still_has_its_own() {
+    let plan = plan(&Spawn { cwd: Some("/srv/src".into()), ..spawn("standard", &["pwd"]) });
+    assert_eq!(plan.parts().cwd.to_str().unwrap(), "/srv/src");
+    assert!(plan.directory().is_some());
+}
+
+#[test]
+fn what_is_left_out_gets_the_default() {
+    let limits = plan(&spawn("standard", &["true"])).entry().limits;
+    assert_eq!((limits.cpu_milli, limits.cpu_weight), (2000, 100));
+    assert_eq!((limits.memory, limits.swap, limits.pids), (1 << 30, 0, 512));
+    assert_eq!((limits.io_read, limits.io_write), (None, None));
+    assert_eq!(limits.timeout_ms, Some(86_400_000));
+}
+
+#[test]
+fn a_deadline_that_only_has_a_maximum_is_the_maximum() {
+    assert_eq!(plan(&spawn("open", &["true"])).entry().limits.timeout_ms, Some(600_000));
+}
+
+// The kernel counts pages; the limit that reads back must be the one that was written, and never more than was allowed.
+#[test]
+fn memory_is_whole_pages_and_never_more_than_asked_for() {
+    for (asked, given) in
+        [(1 << 20, 1 << 20), ((1 << 20) + 1, 1 << 20), (5_000_000, 4_997_120), ((16 << 30) + 1, 16 << 30)]
+    {
+        let limits = LimitsAsk { memory: Some(asked), ..LimitsAsk::default() };
+        let given_to = plan(&Spawn { limits, ..spawn("standard", &["true"]) }).entry().limits;
+        assert_eq!(given_to.memory, given, "{asked}");
+    }
+}
+
+#[test]
+fn long_arguments_are_cut_in_what_is_told_and_whole_in_what_is_run() {
+    let words = ["x".repeat(3000), "y".repeat(3000), "z".to_owned()];
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let plan = plan(&spawn("standard", &words));
+    assert_eq!(texts(plan.parts().argv), words);
+    let told = &plan.entry().argv;
+    assert!(told.iter().map(|word| word.len() + 1).sum::<usize>() <= 4096 + told.len());
+    assert_eq!(told[0].len(), 3000);
+    let many: Vec<&str> = std::iter::repeat_n("w", 5000).collect();
+    assert!(super::plan(&spawn("standard", &many)).entry().argv.len() <= 256);
+}
+
+#[test]
+fn bytes_of_a_peer_are_shown_without_control_characters_and_cut() {
+    assert_eq!(printable(b"a\x1b[0m\n\xff"), "a\u{fffd}[0m\u{fffd}\u{fffd}");
+    assert_eq!(printable(&[b'x'; 1000]).len(), 128);
+}
+
+#[test]
+fn the_jobs_directory_is_named_by_its_id_alone() {
+    let job = JobId::from_bytes(*b"/../../etc/passw");
+    let plan = plan(&Spawn { job, ..spawn("standard", &["true"]) });
+    let directory = plan.directory().unwrap().to_str().unwrap().to_owned();
+    assert_eq!(directory, format!("/work/{job}"));
+    assert!(!directory.contains(".."));
+}
