@@ -115,6 +115,7 @@ impl Frontend {
             tokio::spawn(acceptor.run(listener, closing.clone(), ready)),
             tokio::spawn(self.clone().follow_signals(signals)),
             tokio::spawn(self.clone().watch_certificates()),
+            tokio::spawn(reassure()),
             tokio::spawn({
                 let jobs = jobs.clone();
                 async move { jobs.keep_house().await }
@@ -252,6 +253,16 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
         })
+    }
+}
+
+/// Tells systemd, twice in the time that its watchdog gives, that the threads that serve still do.
+async fn reassure() {
+    let Some(patience) = sd_notify::watchdog_enabled() else { return };
+    let mut tick = tokio::time::interval(patience / 2);
+    loop {
+        tick.tick().await;
+        notify(&[NotifyState::Watchdog]);
     }
 }
 

@@ -88,7 +88,7 @@ impl ServerLimits {
         self.connections.get()
     }
 
-    /// Most handshakes at a time; further connections wait for their turn.
+    /// Most handshakes worked on at a time; further ones wait for their turn.
     pub fn handshakes(&self) -> usize {
         self.handshakes.get()
     }

@@ -9,6 +9,8 @@ mod session;
 
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
 
 use ipc_protocol::{Answer, Hello, JobEntry, ProfileInfo, Request};
 

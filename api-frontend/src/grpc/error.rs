@@ -13,12 +13,14 @@ use crate::store::StoreError;
 /// An error as the caller of `request_id` gets it.
 pub(super) fn status(error: &JobsError, request_id: &str) -> Status {
     let Class { code, reason, field } = class(error);
+    let sentence = error.to_string();
     let mut details = ErrorDetails::new();
     details.set_error_info(reason, ERROR_DOMAIN, metadata(error)).set_request_info(request_id, "");
-    if let Some(field) = field {
-        details.add_bad_request_violation(field, error.to_string());
-    }
-    Status::with_error_details(code, error.to_string(), details)
+    let Some(field) = field else { return Status::with_error_details(code, sentence, details) };
+    // What is wrong is the message; what to do about it stands with the field. Both together are the sentence.
+    let (wrong, remedy) = sentence.rsplit_once("; ").unwrap_or((&sentence, ""));
+    details.add_bad_request_violation(field, remedy);
+    Status::with_error_details(code, wrong, details)
 }
 
 /// A refusal that has nothing to do with a job: who the caller is, what the server's state is.

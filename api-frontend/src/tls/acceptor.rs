@@ -28,7 +28,7 @@ pub struct Acceptor {
     setup: Arc<ArcSwap<TlsSetup>>,
     registry: Arc<Registry>,
     connections: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
+    handshakes: Semaphore,
     deadline: Duration,
 }
 
@@ -39,7 +39,7 @@ impl Acceptor {
             setup,
             registry,
             connections: Arc::new(Semaphore::new(limits.connections())),
-            handshakes: Arc::new(Semaphore::new(limits.handshakes())),
+            handshakes: Semaphore::new(limits.handshakes()),
             deadline: limits.handshake_deadline(),
         }
     }
@@ -48,12 +48,6 @@ impl Acceptor {
     pub async fn run(self, listener: TcpListener, stop: CancellationToken, ready: mpsc::Sender<Connection>) {
         let acceptor = Arc::new(self);
         loop {
-            // The handshake's permit first: while too many are at it, connections wait in the kernel's backlog.
-            let handshake = tokio::select! {
-                () = stop.cancelled() => return,
-                permit = acceptor.handshakes.clone().acquire_owned() => permit,
-            };
-            let Ok(handshake) = handshake else { return };
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
                 accepted = listener.accept() => accepted,
@@ -74,7 +68,6 @@ impl Acceptor {
             let (acceptor, ready) = (acceptor.clone(), ready.clone());
             tokio::spawn(async move {
                 if let Some(connection) = acceptor.shake_hands(socket, address, slot).await {
-                    drop(handshake);
                     // Fails only when the server is gone already.
                     let _ = ready.send(connection).await;
                 }
@@ -93,9 +86,15 @@ impl Acceptor {
             tracing::debug!(%address, %error, "connection gone before its handshake");
             return None;
         }
-        let config = self.setup.load().server.clone();
-        let accept = TlsAcceptor::from(config).accept(socket).into_fallible();
-        let stream = match timeout(self.deadline, accept).await {
+        let handshake = async {
+            // A turn is taken when there is something to work on: who connects and says nothing keeps nobody from theirs.
+            // (Its errors show in the handshake again.)
+            let _ = socket.peek(&mut [0]).await;
+            let _turn = self.handshakes.acquire().await;
+            let config = self.setup.load().server.clone();
+            TlsAcceptor::from(config).accept(socket).into_fallible().await
+        };
+        let stream = match timeout(self.deadline, handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err((error, socket))) => {
                 tracing::info!(%address, %error, "refused: handshake failed");

@@ -143,8 +143,11 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let failed = |source| TlsError::Read { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
     // Of the open file, so that nothing can be swapped between the check and the reading.
-    let mode = file.metadata().map_err(failed)?.mode() & 0o777;
-    if mode & 0o077 != 0 {
+    let meta = file.metadata().map_err(failed)?;
+    let mode = meta.mode() & 0o777;
+    // systemd's credentials are root's with an entry for this user alone; the mask of such entries shows as the group's bits.
+    let group_is_root = (meta.uid(), meta.gid()) == (0, 0);
+    if mode & if group_is_root { 0o037 } else { 0o077 } != 0 {
         return Err(TlsError::KeyMode { path: path.to_owned(), mode });
     }
     let mut pem = Vec::new();

@@ -59,7 +59,10 @@ fn errors_carry_reason_field_and_request_id() {
         let status = client.start_job(v1::StartJobRequest { limits, ..start_request("0c5e") }).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
         let details = status.get_error_details();
-        assert_eq!(details.bad_request().unwrap().field_violations[0].field, "limits.memory_bytes");
+        assert_eq!(status.message(), "memory 32G is above the most that profile standard allows, 16G");
+        let violation = &details.bad_request().unwrap().field_violations[0];
+        assert_eq!(violation.field, "limits.memory_bytes");
+        assert_eq!(violation.description, "airlock whoami shows all limits");
         assert_eq!(details.request_info().unwrap().request_id, "0c5e");
         assert_eq!(details.error_info().unwrap().domain, "airlock");
 

@@ -90,13 +90,17 @@ fn a_policy_without_units_takes_roles_from_the_extension_alone() {
 }
 
 #[test]
-fn a_connection_that_never_shakes_hands_is_closed_and_hinders_nobody() {
+fn connections_that_never_shake_hands_are_closed_and_hinder_nobody() {
     let stack = Stack::with("[limits]\nhandshake_seconds = 1\nhandshakes = 2\n", "");
-    let idle = std::net::TcpStream::connect(stack.address).unwrap();
-    idle.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    assert!(stack.run(who(&mut stack.client("alice", "user"))).is_ok(), "one of two turns is left");
-    let mut byte = [0];
-    assert_eq!(std::io::Read::read(&mut &idle, &mut byte).unwrap(), 0, "closed within its second");
+    let idle: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(stack.address).unwrap()).collect();
+    let begin = Instant::now();
+    assert!(stack.run(who(&mut stack.client("alice", "user"))).is_ok());
+    assert!(begin.elapsed() < Duration::from_millis(900), "it did not wait for the idle ones: {:?}", begin.elapsed());
+    for socket in &idle {
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut byte = [0];
+        assert_eq!(std::io::Read::read(&mut &*socket, &mut byte).unwrap(), 0, "closed within its second");
+    }
 }
 
 #[test]
