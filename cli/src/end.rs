@@ -140,3 +140,35 @@ pub fn signal_number(text: &str) -> Option<i32> {
     let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
     SIGNALS.iter().find(|(_, name)| *name == bare).map(|(number, _)| *number)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_known_by_number_and_by_every_usual_spelling() {
+        for text in ["HUP", "SIGHUP", "sighup", "hup", "1"] {
+            assert_eq!(signal_number(text), Some(1), "{text}");
+        }
+        for text in ["", "0", "65", "-1", "NOPE", "SIG", "SIGSIGHUP"] {
+            assert_eq!(signal_number(text), None, "{text}");
+        }
+        assert_eq!((signal_name(9), signal_name(40)), ("SIGKILL".to_owned(), "signal 40".to_owned()));
+        assert!((1..=31).all(|number| signal_number(&signal_name(number)) == Some(number)));
+    }
+
+    #[test]
+    fn every_state_has_a_word_and_every_word_its_state() {
+        for number in 1..=10 {
+            let state = JobState::try_from(number).unwrap();
+            assert_eq!(state_from_word(state_word(state)), Some(state));
+        }
+        assert_eq!(state_from_word("unknown"), None);
+    }
+
+    #[test]
+    fn a_job_in_a_state_that_this_client_does_not_know_counts_as_live() {
+        let job = api::Job { state: 99, exit_status: Some(0), ..Default::default() };
+        assert!(is_live(&job) && JobEnd::of(&job).is_none());
+    }
+}

@@ -113,7 +113,7 @@ pub struct StopArgs {
     /// Ids, unique prefixes, names or last
     #[arg(value_name = "JOB", required_unless_present = "all", conflicts_with = "all")]
     pub jobs: Vec<String>,
-    /// Every live job that you may stop
+    /// All your live jobs; everybody's for an admin
     #[arg(long)]
     pub all: bool,
     /// With --all: only jobs of this owner
@@ -164,7 +164,7 @@ pub struct DeleteArgs {
     /// Ids, unique prefixes, names or last
     #[arg(value_name = "JOB", required_unless_present = "ended", conflicts_with = "ended")]
     pub jobs: Vec<String>,
-    /// Every ended job that the following options select
+    /// All your ended jobs (everybody's for an admin) that the following options select; archived ones stay
     #[arg(long)]
     pub ended: bool,
     /// Ended longer ago than this

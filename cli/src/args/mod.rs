@@ -27,6 +27,8 @@ use std::path::PathBuf;
     arg_required_else_help = false,
     after_help = "Exit statuses: the job's own for run, attach and wait; 122 the job goes on without this client; 123 output is missing; \
                   124 deadline; 125 airlock's own trouble; 126/127 not executable/not found; 128+n ended by signal n.\n\
+                  Variables: AIRLOCK_SERVER AIRLOCK_SERVER_NAME AIRLOCK_IDENTITY AIRLOCK_CERTS AIRLOCK_CONTEXT AIRLOCK_CONFIG \
+                  AIRLOCK_FORMAT, and AIRLOCK_CA for certs; an option stands above its variable, a variable above the context.\n\
                   Input and results without a shared disk: airlock help files"
 )]
 pub struct Cli {

@@ -2,7 +2,10 @@
 
 use crate::{
     args::DeleteArgs,
-    commands::list::{all_pages, states},
+    commands::{
+        list::{all_pages, states},
+        stop::own_scope,
+    },
     failure::{DONE, Ending, Failure},
     present::{json, time},
     session::{Session, duration},
@@ -61,7 +64,9 @@ async fn selected(session: &Session, args: &DeleteArgs) -> Result<Vec<String>, F
         }
     };
     // Who was created later cannot have ended earlier: the server can leave those out.
+    let owner = own_scope(session).await?;
     let filter = api::ListJobsRequest {
+        owner,
         all: true,
         states: states(&args.state)?,
         until: before.map(time::to_proto),

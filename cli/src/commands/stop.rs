@@ -58,8 +58,20 @@ pub fn end_line(job: &api::Job) -> String {
 }
 
 async fn live_jobs(session: &Session, owner: Option<&str>) -> Result<Vec<String>, Failure> {
-    let filter =
-        api::ListJobsRequest { live: true, all: true, owner: owner.unwrap_or_default().into(), ..Default::default() };
+    let owner = match owner {
+        Some(owner) => owner.to_owned(),
+        None => own_scope(session).await?,
+    };
+    let filter = api::ListJobsRequest { live: true, all: true, owner, ..Default::default() };
     let jobs = all_pages(session, filter, None).await?;
     Ok(jobs.into_iter().map(|job| job.job_id).collect())
+}
+
+/// Whose jobs "all" means: everybody's for an admin (empty), one's own for anybody else, also where they see others'.
+///
+/// # Errors
+/// An unreachable server.
+pub async fn own_scope(session: &Session) -> Result<String, Failure> {
+    let me = session.client.who_am_i().await.map_err(|error| session.explain(error))?;
+    Ok(if me.role == "admin" { String::new() } else { me.name })
 }

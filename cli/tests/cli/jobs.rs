@@ -175,3 +175,14 @@ fn delete_ended_spares_live_and_archived_jobs_and_a_dry_run_spares_all() {
     assert_eq!(airlock(&fake, &["delete", "--ended"]).text(), "00000002 deleted\n00000001 deleted\n");
     assert_eq!(fake.state.lock().jobs.len(), 2);
 }
+
+#[test]
+fn all_means_ones_own_jobs_also_where_others_can_be_seen() {
+    let fake = Fake::start();
+    airlock(&fake, &["start", "x"]);
+    airlock(&fake, &["start", "x"]);
+    fake.state.lock().jobs[0].job.owner = "bob".into();
+    assert_eq!(airlock(&fake, &["stop", "--all"]).text(), "00000002 stopped 143\n");
+    assert_eq!(airlock(&fake, &["stop", "--all", "--owner", "bob"]).text(), "00000001 stopped 143\n");
+    assert_eq!(airlock(&fake, &["delete", "--ended"]).text(), "00000002 deleted\n");
+}

@@ -79,6 +79,7 @@ impl JobService for Service {
         let wanted = |job: &api::Job| {
             (!request.live || airlock_client::is_live(job))
                 && (request.states.is_empty() || request.states.contains(&job.state))
+                && (request.owner.is_empty() || request.owner == job.owner)
         };
         let all: Vec<api::Job> = inner.jobs.iter().rev().map(|job| job.job.clone()).filter(wanted).collect();
         let from: usize = request.page_token.parse().unwrap_or(0);
