@@ -52,6 +52,7 @@ pub fn run(path: &Path) -> ExitCode {
     {
         check_host(&mut report, &config);
         check_profiles(&mut report, &config);
+        check_unit(&mut report, &config);
     }
     println!("{} failed, {} warnings", report.failed, report.warned);
     if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -85,6 +86,47 @@ fn check_host(report: &mut Report, config: &Config) {
         format!("{} has {} GiB free", config.work_dir.display(), s.f_bavail.saturating_mul(s.f_frsize) >> 30)
     };
     report.result("disk", space, free);
+}
+
+// What the unit's mounts take away is taken from every job, and it shows only from inside.
+fn check_unit(report: &mut Report, config: &Config) {
+    let Some(pid) = serving() else {
+        if Path::new("/run/systemd/system").exists() {
+            report.line(
+                "warn",
+                "unit",
+                "airlock-executor.service does not run: what it hides from jobs cannot be told",
+            );
+        }
+        return;
+    };
+    let own = [("executor", &config.work_dir)].map(|(name, dir)| (name, dir.display().to_string()));
+    let listed = config.profiles.iter().flat_map(|p| p.cwd.iter().map(|dir| (p.name.as_str(), dir.clone())));
+    let mut hidden = 0u32;
+    for (name, dir) in own.into_iter().chain(listed.filter(|(_, dir)| dir != FRESH && Path::new(dir).is_dir())) {
+        let (what, line) = match rustix::fs::statvfs(format!("/proc/{pid}/root{dir}")) {
+            Ok(s) if !s.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) => continue,
+            Ok(_) => ("read-only for jobs: the unit has ProtectSystem=strict", "ReadWritePaths="),
+            Err(_) => {
+                ("hidden from jobs: the unit has ProtectHome=yes or the like", "ProtectHome=no and ReadWritePaths=")
+            }
+        };
+        hidden = hidden.saturating_add(1);
+        let text = format!("{dir} is {what}; allow it by systemctl edit airlock-executor: [Service] {line}{dir}");
+        report.line("FAIL", name, &text);
+    }
+    if hidden == 0 {
+        report.line("ok", "unit", "jobs can write to every folder that a profile names");
+    }
+}
+
+// The executor that systemd runs.
+fn serving() -> Option<String> {
+    let mut processes = std::fs::read_dir("/proc").ok()?.flatten().filter_map(|e| e.file_name().into_string().ok());
+    processes.find(|pid| {
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        groups.lines().any(|line| line.ends_with("/airlock-executor.service"))
+    })
 }
 
 fn check_profiles(report: &mut Report, config: &Config) {

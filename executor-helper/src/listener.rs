@@ -61,6 +61,11 @@ pub fn notify_ready() {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }
 
+/// Tells it that the loop turns; without a watchdog in the unit it does not listen.
+pub fn notify_alive() {
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+}
+
 /// Tells it that the configuration is being read again.
 pub fn notify_reloading() {
     if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {

@@ -62,6 +62,7 @@ const CONTROLLERS: [(Controller, &str, &str); 4] = [
 /// The groups below which everything happens.
 #[derive(Debug)]
 pub struct Hierarchy {
+    holder: Option<OwnedFd>,
     keepers: OwnedFd,
     sweepers: OwnedFd,
     jobs: OwnedFd,
@@ -80,8 +81,14 @@ impl Hierarchy {
             "this host has no cgroup v2 mount; boot with systemd.unified_cgroup_hierarchy=1, or mount cgroup2 at /sys/fs/cgroup/unified",
         )?;
         let base = root.join(cgroup);
+        if let Some(unit) = cgroup.rsplit('/').next().filter(|name| name.ends_with(".service"))
+            && !base.is_dir()
+        {
+            // One made here would be without controllers, and systemd would remove it.
+            return Err(format!("{unit} is not running, so there is no place for jobs; systemctl start {unit}"));
+        }
         make(&base)?;
-        hold(&base)?;
+        let holder = hold(&base)?;
         let available = read_words(&base.join("cgroup.controllers"))?;
         let mut places = Vec::new();
         for (controller, v2, v1) in CONTROLLERS {
@@ -93,6 +100,7 @@ impl Hierarchy {
         enable(&base.join("jobs"), &places)?;
         let places: [_; 4] = places.try_into().map_err(|_| "controllers")?;
         let hierarchy = Self {
+            holder,
             keepers: open(&base.join("keepers"))?,
             sweepers: open(&base.join("sweepers"))?,
             jobs: open(&base.join("jobs"))?,
@@ -136,9 +144,17 @@ impl Hierarchy {
         Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
     }
 
-    /// Whether the groups are still there; they go when airlock-jobs.service is stopped.
+    /// Whether the groups are still there, and the unit's holder with them; both go when airlock-jobs.service is stopped.
     pub fn is_alive(&self) -> bool {
-        openat(&self.keepers, "cgroup.procs", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).is_ok()
+        let members = |group| openat(group, "cgroup.procs", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let held = |group| members(group).and_then(read_all).is_ok_and(|pids| !pids.is_empty());
+        members(&self.keepers).is_ok() && self.holder.as_ref().is_none_or(held)
+    }
+
+    /// Begins anew in the groups of a unit that was stopped and started again.
+    pub fn reopen(&mut self, cgroup: &str, ceilings: &Ceilings) -> Result<(), HostError> {
+        *self = Self::open(cgroup, ceilings, self.io_device.clone())?;
+        Ok(())
     }
 
     /// Ids of all jobs that have a group.
@@ -197,21 +213,22 @@ fn read_words(path: &Path) -> Result<String, HostError> {
 }
 
 // A group with controllers for its children may hold no process: the unit's holder goes into a leaf of its own.
-fn hold(base: &Path) -> Result<(), HostError> {
+fn hold(base: &Path) -> Result<Option<OwnedFd>, HostError> {
     let held = read_words(&base.join("cgroup.procs"))?;
-    if held.lines().next().is_none() {
-        return Ok(());
+    let leaf = base.join("hold");
+    if held.is_empty() {
+        return leaf.is_dir().then(|| open(&leaf)).transpose();
     }
-    make(&base.join("hold"))?;
+    make(&leaf)?;
     for pid in held.lines() {
-        match fs::write(base.join("hold/cgroup.procs"), pid) {
+        match fs::write(leaf.join("cgroup.procs"), pid) {
             Err(e) if e.raw_os_error() != Some(Errno::SRCH.raw_os_error()) => {
                 return Err(format!("cannot move process {pid} into {}/hold: {e}", base.display()));
             }
             _ => {}
         }
     }
-    Ok(())
+    open(&leaf).map(Some)
 }
 
 // Turns the controllers of the v2 tree on, in the base for `jobs` and in `jobs` for each job.
@@ -246,3 +263,6 @@ pub(crate) fn make_fresh(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno>
     mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
     openat(parent, name, DIRECTORY, Mode::empty())
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,8 @@ impl Executor {
     pub(super) fn keeper_died(&mut self, serial: u64) {
         let Some(job) = self.jobs.get_mut(&serial) else { return };
         job.event = None;
-        self.lose(serial, LostReason::KeeperDied);
+        let unit_stopped = !self.hierarchy.is_alive();
+        self.lose(serial, if unit_stopped { LostReason::JobsUnitStopped } else { LostReason::KeeperDied });
     }
 
     pub(super) fn lose(&mut self, serial: u64, reason: LostReason) {
@@ -62,13 +63,16 @@ impl Executor {
         self.after_end(serial);
     }
 
-    /// airlock-jobs.service was stopped: every group is gone, and with them every job.
+    /// airlock-jobs.service was stopped: every group is gone, and with them every job. New ones can start where it is back.
     pub(super) fn lose_everything(&mut self) {
         let serials: Vec<u64> = self.jobs.keys().copied().collect();
         if !serials.is_empty() {
             log(2, "the cgroups of all jobs are gone: was airlock-jobs.service stopped?");
         }
         serials.into_iter().for_each(|serial| self.lose(serial, LostReason::JobsUnitStopped));
+        if self.hierarchy.reopen(&self.config.cgroup, &self.config.ceilings).is_ok() {
+            log(5, "the cgroups are there again: jobs can start");
+        }
     }
 
     fn after_end(&mut self, serial: u64) {

@@ -179,8 +179,7 @@ impl Executor {
         let patience = patience.map(|at| at.saturating_duration_since(Instant::now()).as_nanos() as u64);
         let sweep = self.sweeps.iter().map(|sweep| sweep.deadline_ns.saturating_sub(now)).min();
         // What no descriptor tells, such as the jobs' unit being stopped, is looked for now and then.
-        let idle = if self.jobs.is_empty() { u64::from(u32::MAX) } else { LOOK_EVERY_NS };
-        let ns = [job, patience, sweep].into_iter().flatten().fold(idle, u64::min);
+        let ns = [job, patience, sweep].into_iter().flatten().fold(LOOK_EVERY_NS, u64::min);
         Timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as _ }
     }
 
@@ -276,8 +275,9 @@ impl Executor {
         let late: Vec<u64> = self.connections.iter().filter(|(_, c)| late(c)).map(|(token, _)| *token).collect();
         late.into_iter().for_each(|token| self.close(token, Closed::Late));
         self.check_sweeps(now);
-        if !self.jobs.is_empty() && self.looked_ns.saturating_add(LOOK_EVERY_NS) <= now {
+        if self.looked_ns.saturating_add(LOOK_EVERY_NS) <= now {
             self.looked_ns = now;
+            listener::notify_alive();
             if !self.hierarchy.is_alive() {
                 self.lose_everything();
             }
