@@ -2,15 +2,19 @@
 
 TOOLS := $(CURDIR)/target/tools
 DENY  := $(TOOLS)/bin/cargo-deny
+DEB   := $(TOOLS)/bin/cargo-deb
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-vm check fmt figures deps-apt clean-local
+.PHONY: help build deb demo test test-vm check fmt figures deps-apt clean-local
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 build: ## the four binaries, in target/release
 	cargo build --locked --release --workspace
+
+deb: build $(DEB) ## the Debian package, in target/deb
+	deploy/deb/build
 
 demo: build ## the whole of it in two minutes: real commands under limits through both processes (root)
 	deploy/demo
@@ -35,10 +39,13 @@ fmt: ## formats everything
 
 deps-apt: ## installs the Debian packages that building, testing and test-vm need (root)
 	apt-get update
-	apt-get install -y --no-install-recommends $$(grep -hv '^#' deploy/packages $(wildcard deploy/vm/packages))
+	apt-get install -y --no-install-recommends $$(grep -hv '^#' deploy/packages $(wildcard deploy/*/packages))
 
 clean-local: ## stops and removes the stack in ./.airlock (root)
 	deploy/local down --purge
+
+$(DEB):
+	cargo install --locked cargo-deb --version 3.8.0 --no-default-features --root $(TOOLS)
 
 $(DENY):
 	cargo install --locked cargo-deny --version 0.20.2 --root $(TOOLS)
