@@ -118,6 +118,8 @@ pub struct Connection {
     outgoing: Vec<u8>,
     sent: usize,
     transfer: Option<Transfer>,
+    /// What was queued while the transfer lasts: it follows the last byte of that frame.
+    behind: Vec<u8>,
     /// Whether the socket is watched for room.
     pub blocked: bool,
 }
@@ -142,6 +144,7 @@ impl Connection {
             outgoing: Vec::new(),
             sent: 0,
             transfer: None,
+            behind: Vec::new(),
             blocked: false,
         }
     }
@@ -193,13 +196,14 @@ impl Connection {
         if self.unread().saturating_add(body.len()) > UNREAD_MAX {
             return Err(Closed::NotReading);
         }
-        self.outgoing.extend_from_slice(&frame_header(body.len()));
-        self.outgoing.extend_from_slice(&body);
+        let queue = if self.transfer.is_some() { &mut self.behind } else { &mut self.outgoing };
+        queue.extend_from_slice(&frame_header(body.len()));
+        queue.extend_from_slice(&body);
         Ok(())
     }
 
     fn unread(&self) -> usize {
-        self.outgoing.len().saturating_sub(self.sent)
+        self.outgoing.len().saturating_add(self.behind.len()).saturating_sub(self.sent)
     }
 
     /// Whether output can be queued: nothing else waits.
@@ -257,6 +261,7 @@ impl Connection {
             }
             if transfer.left == 0 {
                 self.transfer = None;
+                std::mem::swap(&mut self.outgoing, &mut self.behind);
             }
         }
     }

@@ -320,4 +320,4 @@ pub fn keeper_path(keeper: Pid, number: i32) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

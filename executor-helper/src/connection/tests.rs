@@ -13,6 +13,8 @@ use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
 };
 
+use crate::job::tests::Running;
+
 use super::{Closed, Connection, Kind, PATIENCE, PERMITTED, State, UNREAD_MAX, kind};
 
 const JOB: JobId = JobId::from_bytes([9; 16]);
@@ -190,5 +192,31 @@ fn answers_arrive_in_their_order_however_little_the_socket_takes() {
             arrived += 1;
         }
     }
+    assert!(connection.flush().unwrap() && connection.is_clear());
+}
+
+#[test]
+fn an_answer_that_is_queued_while_output_is_under_way_follows_its_last_byte() {
+    const BYTES: usize = 200_000;
+    let (mut connection, peer) = pair();
+    let mut running = Running::new();
+    running.says(Stream::Stdout, BYTES as u64);
+    let piece = running.job.next_piece().unwrap();
+    connection.output(&mut running.job, piece).unwrap();
+    let after = Answer::Signalled { job: JOB, outcome: SignalOutcome::Sent };
+    connection.answer(&after).unwrap();
+    let mut buffer = FrameBuffer::new(ipc_protocol::ANSWER_FRAME_MAX);
+    let (mut frames, mut bytes) = (Vec::new(), [0; 4096]);
+    while frames.len() < 2 {
+        connection.flush().unwrap();
+        let read = rustix::io::read(&peer, &mut bytes).unwrap();
+        buffer.extend(&bytes[..read]);
+        while let Some(body) = buffer.next_body().unwrap() {
+            frames.push(body.to_vec());
+        }
+    }
+    let Answer::Output { bytes, .. } = decode_answer(&frames[0]).unwrap() else { panic!("no output first") };
+    assert!(bytes.len() == BYTES && bytes.iter().all(|byte| *byte == b'x'), "something stands between its bytes");
+    assert_eq!(decode_answer(&frames[1]).unwrap(), after);
     assert!(connection.flush().unwrap() && connection.is_clear());
 }

@@ -10,8 +10,8 @@ use crate::spool::{Taken, tests::Written};
 
 const MAX: u64 = OUTPUT_BYTES_MAX as u64;
 
-struct Running {
-    job: Job,
+pub(crate) struct Running {
+    pub(crate) job: Job,
     writers: [OwnedFd; 2],
     now: u64,
 }
@@ -44,7 +44,7 @@ fn entry() -> JobEntry {
 }
 
 impl Running {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (out, out_writer) = Written::new(Stream::Stdout).into_parts();
         let (err, err_writer) = Written::new(Stream::Stderr).into_parts();
         let mut job = Job::new(entry(), 5000, true, None, [0; 32], None, None, [out, err]);
@@ -53,7 +53,7 @@ impl Running {
     }
 
     // The job writes and the executor takes.
-    fn says(&mut self, stream: Stream, bytes: u64) {
+    pub(crate) fn says(&mut self, stream: Stream, bytes: u64) {
         let writer = &self.writers[usize::from(stream == Stream::Stderr)];
         self.now += 1;
         let mut left = bytes;
