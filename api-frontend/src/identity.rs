@@ -110,3 +110,74 @@ fn role_extension(cert: &X509Certificate<'_>) -> Option<Result<Role, RoleExtensi
 
 /// The same bound as X.520 has for a common name.
 const NAME_CHARACTERS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use airlock_proto::identity::{ROLE_EXTENSION_OID, encode_role};
+    use rcgen::{CertificateParams, CustomExtension, DistinguishedName, DnType, KeyPair, SanType, SerialNumber};
+
+    use super::*;
+
+    fn certificate(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        change(&mut params);
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    }
+
+    fn named(name: &str) -> Result<Identity, IdentityError> {
+        Identity::from_der(&certificate(|p| p.distinguished_name.push(DnType::CommonName, name)))
+    }
+
+    #[test]
+    fn a_certificate_is_read_whole() {
+        let der = certificate(|params| {
+            params.distinguished_name.push(DnType::CommonName, "Zoë Müller");
+            params.distinguished_name.push(DnType::OrganizationalUnitName, "build");
+            params.subject_alt_names.push(SanType::URI("spiffe://example/zoe".try_into().unwrap()));
+            params.serial_number = Some(SerialNumber::from_slice(&[0x5e, 0x1f]));
+            params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+        });
+        let identity = Identity::from_der(&der).unwrap();
+        assert_eq!((identity.name(), identity.serial()), ("Zoë Müller", "5e1f"));
+        assert_eq!(identity.units(), ["build"]);
+        assert_eq!(identity.alternative_names(), ["spiffe://example/zoe"]);
+        assert_eq!(identity.not_after(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_893_456_000));
+    }
+
+    #[test]
+    fn a_certificate_that_names_nobody_or_something_odd_is_refused() {
+        assert_eq!(Identity::from_der(&certificate(|_| {})), Err(IdentityError::CommonNames(0)));
+        for name in ["", "a\nb", "tab\there", &"x".repeat(65)] {
+            assert_eq!(named(name), Err(IdentityError::CommonName), "{name:?}");
+        }
+        assert!(named(&"x".repeat(64)).is_ok());
+        assert!(matches!(Identity::from_der(b"not a certificate"), Err(IdentityError::Unreadable(_))));
+    }
+
+    #[test]
+    fn the_first_source_that_has_a_role_decides_and_a_broken_extension_gives_none() {
+        let with = |extension: Option<Vec<u8>>, unit: &str| {
+            let der = certificate(|params| {
+                params.distinguished_name.push(DnType::CommonName, "alice");
+                params.distinguished_name.push(DnType::OrganizationalUnitName, unit);
+                let extension = extension.map(|der| CustomExtension::from_oid_content(&ROLE_EXTENSION_OID, der));
+                params.custom_extensions.extend(extension);
+            });
+            Identity::from_der(&der).unwrap()
+        };
+        let both = [RoleSource::Extension, RoleSource::Ou];
+        let reader = Some(encode_role(Role::Reader));
+        assert_eq!(with(reader.clone(), "admin").role(&both), Ok(Some(Role::Reader)));
+        assert_eq!(with(reader.clone(), "admin").role(&[RoleSource::Ou, RoleSource::Extension]), Ok(Some(Role::Admin)));
+        assert_eq!(with(None, "user").role(&both), Ok(Some(Role::User)));
+        assert_eq!(with(None, "user").role(&[RoleSource::Extension]), Ok(None));
+        assert_eq!(with(None, "Admin").role(&both), Ok(None), "roles are written in one way");
+        assert_eq!(
+            with(reader, "admin").role(&[]),
+            Ok(None),
+            "with another's authority, nothing in a certificate counts"
+        );
+        assert!(with(Some(b"junk".to_vec()), "admin").role(&both).is_err());
+    }
+}

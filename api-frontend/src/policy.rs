@@ -188,3 +188,52 @@ impl From<PolicyFile> for Policy {
 }
 
 const GIB: u64 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Policy, String> {
+        Policy::parse(Path::new("/etc/airlock/policy.toml"), text).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn an_absent_policy_and_an_empty_one_are_the_documented_defaults() {
+        let policy = Policy::load(None).unwrap();
+        assert_eq!(parse("").unwrap(), policy);
+        assert_eq!(policy.visibility(), Visibility::Own);
+        assert_eq!(policy.roles_from(), [RoleSource::Extension, RoleSource::Ou]);
+        let output = policy.output();
+        assert_eq!(output.per_job().to_string(), "10G");
+        assert_eq!(output.when_full(), WhenFull::DropOldest);
+        assert_eq!(output.keep(), Duration::from_secs(30 * 86_400));
+        assert_eq!((output.keep_total().to_string(), output.reserve().to_string()), ("200G".into(), "2G".into()));
+    }
+
+    #[test]
+    fn every_setting_is_heeded() {
+        let text = "visibility = \"all\"\nroles_from = []\n[output]\nper_job = \"1M\"\nwhen_full = \"stop\"\nkeep = \"1h30m\"\n\
+                    keep_total = \"5G\"\nreserve = 0\n";
+        let policy = parse(text).unwrap();
+        assert_eq!((policy.visibility(), policy.roles_from()), (Visibility::All, &[][..]));
+        let output = policy.output();
+        assert_eq!((output.per_job().bytes(), output.when_full()), (1 << 20, WhenFull::Stop));
+        assert_eq!((output.keep(), output.keep_total().bytes()), (Duration::from_secs(5400), 5 << 30));
+        assert_eq!(output.reserve().bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_policy_is_said_with_its_line() {
+        for (text, said) in [
+            ("[output]\nper_jobs = 1\n", ":2: unknown key 'per_jobs' in [output]; did you mean 'per_job'?"),
+            ("visibility = \"some\"\n", ":1: unknown variant `some`, expected `own` or `all`"),
+            (
+                "\n[output]\nkeep = \"soon\"\n",
+                ":3: 'soon' is not a duration; use numbers with s, m, h or d, such as 1h30m",
+            ),
+            ("[output]\nkeep_total = \"5GB\"\n", ":2: '5GB' could mean powers of 1000 or 1024; write G (1024)"),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), format!("/etc/airlock/policy.toml{said}"));
+        }
+    }
+}
