@@ -6,6 +6,7 @@ use std::{
     io::{Read, Write},
     os::unix::process::ExitStatusExt,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -21,7 +22,9 @@ pub struct Finished {
 /// A call that still runs.
 pub struct Running {
     child: Child,
-    stdout: Option<JoinHandle<Vec<u8>>>,
+    stdout: Option<JoinHandle<()>>,
+    /// What came on standard output so far.
+    shown: Arc<Mutex<Vec<u8>>>,
     stderr: JoinHandle<Vec<u8>>,
 }
 
@@ -47,6 +50,11 @@ impl Running {
         self.child.stdout.take().unwrap()
     }
 
+    /// Waits until so many bytes came on standard output.
+    pub fn until_shown(&self, bytes: usize) {
+        until("output", || self.shown.lock().unwrap().len() >= bytes);
+    }
+
     pub fn is_over(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
@@ -64,7 +72,10 @@ impl Running {
             }
             thread::sleep(Duration::from_millis(2));
         };
-        let stdout = self.stdout.map_or_else(Vec::new, |reader| reader.join().unwrap());
+        if let Some(reader) = self.stdout {
+            reader.join().unwrap();
+        }
+        let stdout = std::mem::take(&mut *self.shown.lock().unwrap());
         Finished { status, stdout, stderr: String::from_utf8(self.stderr.join().unwrap()).unwrap() }
     }
 }
@@ -89,18 +100,14 @@ pub fn command(fake: &Fake, port: u16, words: &[&str]) -> Command {
 }
 
 pub fn spawn(mut command: Command) -> Running {
-    let mut child = command.spawn().unwrap();
-    let mut out = child.stdout.take();
-    let mut err = child.stderr.take().unwrap();
-    let stdout = out.take().map(|mut out| thread::spawn(move || read_all(&mut out)));
-    Running { child, stdout, stderr: thread::spawn(move || read_all(&mut err)) }
+    attend(command.spawn().unwrap())
 }
 
 /// As [`spawn`], and leaves standard output to the test.
 pub fn spawn_unread(mut command: Command) -> Running {
     let mut child = command.spawn().unwrap();
     let mut err = child.stderr.take().unwrap();
-    Running { child, stdout: None, stderr: thread::spawn(move || read_all(&mut err)) }
+    Running { child, stdout: None, shown: Arc::default(), stderr: thread::spawn(move || read_all(&mut err)) }
 }
 
 /// Calls the binary and waits for its end.
@@ -116,12 +123,7 @@ pub fn airlock_with_input(fake: &Fake, words: &[&str], input: &[u8]) -> Finished
     let mut pipe = child.stdin.take().unwrap();
     let input = input.to_vec();
     let feeder = thread::spawn(move || drop(pipe.write_all(&input)));
-    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-    let running = Running {
-        child,
-        stdout: Some(thread::spawn(move || read_all(&mut out))),
-        stderr: thread::spawn(move || read_all(&mut err)),
-    };
+    let running = attend(child);
     let finished = running.finish();
     feeder.join().unwrap();
     finished
@@ -139,6 +141,28 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     }
     bytes.truncate(length);
     bytes
+}
+
+/// Waits until `condition` holds.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn attend(mut child: Child) -> Running {
+    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let shown: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let kept = shown.clone();
+    let stdout = thread::spawn(move || {
+        let mut block = vec![0; 65536];
+        while let Ok(count @ 1..) = out.read(&mut block) {
+            kept.lock().unwrap().extend_from_slice(&block[..count]);
+        }
+    });
+    Running { child, stdout: Some(stdout), shown, stderr: thread::spawn(move || read_all(&mut err)) }
 }
 
 fn read_all(source: &mut impl Read) -> Vec<u8> {

@@ -110,7 +110,7 @@ fn wait_notices_an_end_that_comes_later() {
     fake.state.script(vec![Step::UntilStopped { stubborn: false }]);
     airlock(&fake, &["start", "x"]);
     let running = spawn(command(&fake, fake.port, &["wait", "last"]));
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    fake.state.until("it is waited for", |inner| inner.waits > 0);
     fake.state.perform(0, &[Step::End(Ending::code(6))]);
     assert_eq!(running.finish().code(), 6);
 }

@@ -43,8 +43,7 @@ fn a_connection_that_stays_away_ends_with_122_and_the_way_back() {
     fake.state.script(vec![Step::Out(b"twelve bytes".to_vec()), Step::UntilStopped { stubborn: false }]);
     let running = spawn(command(&fake, proxy.port, &["run", "--reconnect", "300ms", "x"]));
     fake.state.until("the stream is open", |inner| !inner.streams.is_empty());
-    // The first bytes are through when the follower has been served; cutting earlier would only test another offset.
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    running.until_shown(12);
     proxy.refuse(true);
     proxy.cut();
     let finished = running.finish();

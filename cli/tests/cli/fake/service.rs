@@ -93,6 +93,7 @@ impl JobService for Service {
 
     async fn wait_job(&self, request: Request<api::WaitJobRequest>) -> Result<Response<api::WaitJobResponse>, Status> {
         let request = request.into_inner();
+        self.0.lock().waits += 1;
         let mut changed = self.0.changed.subscribe();
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_millis(request.timeout_ms.min(60_000));
         loop {

@@ -1,10 +1,7 @@
 //! What the server knows and was told to do.
 
 use airlock_client::api::{self, JobState};
-use std::{
-    sync::{Mutex, MutexGuard},
-    time::{Duration, Instant},
-};
+use std::sync::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 /// What jobs started from now on do.
@@ -61,6 +58,7 @@ pub struct Inner {
     pub signals: Vec<api::SignalJobRequest>,
     pub streams: Vec<api::StreamOutputRequest>,
     pub uploads: Vec<Vec<u8>>,
+    pub waits: usize,
     /// Answers to StartJob are kept back while this holds.
     pub hold_start: bool,
     /// Given instead of the next answer to StartJob.
@@ -98,11 +96,7 @@ impl Shared {
 
     /// Waits until the server's state satisfies `condition`.
     pub fn until(&self, what: &str, condition: impl Fn(&Inner) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !condition(&self.lock()) {
-            assert!(Instant::now() < deadline, "in vain: {what}");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        crate::harness::until(what, || condition(&self.lock()));
     }
 
     /// Lets a job do more.
