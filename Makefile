@@ -5,7 +5,7 @@ DENY  := $(TOOLS)/bin/cargo-deny
 DEB   := $(TOOLS)/bin/cargo-deb
 
 .DEFAULT_GOAL := help
-.PHONY: help build deb demo test test-vm check fmt figures deps-apt clean-local
+.PHONY: help build deb demo test test-vm check fmt figures deps-apt clean-local bench bench-short
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -24,6 +24,12 @@ test: build ## every test that needs no virtual machine; says what was skipped a
 
 test-vm: build ## the end-to-end tests in a Debian guest with systemd and pure cgroup v2, under QEMU
 	deploy/vm/run
+
+bench: build ## what Airlock costs beside ssh, the bare kernel and bare TLS, into bench/RESULTS.md (root, a quiet machine)
+	AIRLOCK_BIN=$(CURDIR)/target/release bench/run
+
+bench-short: build ## shows in a minute that the bench works; judges no times (root)
+	AIRLOCK_BIN=$(CURDIR)/target/release bench/run --short
 
 check: figures $(DENY) ## formatting, lints, documentation, licences and dependencies, and the size of the root code
 	cargo fmt --all --check

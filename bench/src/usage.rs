@@ -1,0 +1,97 @@
+//! What processes take, from /proc.
+
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+
+use anyhow::{Context, Result};
+
+/// What /proc counts time in: USER_HZ, which is 100 everywhere that Airlock runs.
+const TICKS: f64 = 100.0;
+
+/// Processor time in seconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cpu {
+    /// Of the process itself.
+    pub own: f64,
+    /// Of children that it has waited for.
+    pub waited: f64,
+}
+
+/// Processor time of a process so far.
+pub fn cpu(pid: i32) -> Result<Cpu> {
+    let fields = stat(pid)?;
+    let seconds = |first: usize| {
+        let sum: f64 =
+            fields.get(first..first + 2).unwrap_or_default().iter().filter_map(|f| f.parse::<f64>().ok()).sum();
+        sum / TICKS
+    };
+    Ok(Cpu { own: seconds(11), waited: seconds(13) })
+}
+
+/// Processor time of a process and of everything below it, in seconds.
+pub fn cpu_of_tree(root: i32) -> Result<f64> {
+    let mut parents = BTreeMap::new();
+    for entry in fs::read_dir("/proc")? {
+        if let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok())
+            && let Ok(fields) = stat(pid)
+        {
+            parents.insert(pid, fields.get(1).and_then(|f| f.parse::<i32>().ok()).unwrap_or(0));
+        }
+    }
+    let below = |mut pid: i32| loop {
+        match parents.get(&pid) {
+            _ if pid == root => return true,
+            Some(parent) if *parent > 0 => pid = *parent,
+            _ => return false,
+        }
+    };
+    let used = |pid: &i32| cpu(*pid).map_or(0.0, |cpu| cpu.own + cpu.waited);
+    Ok(parents.keys().filter(|pid| below(**pid)).map(used).sum())
+}
+
+/// Processor time of this process' children that were waited for, in seconds.
+pub fn cpu_of_children() -> Result<f64> {
+    Ok(cpu(i32::try_from(std::process::id())?)?.waited)
+}
+
+/// How long ago a process was started.
+pub fn age(pid: i32) -> Result<Duration> {
+    let fields = stat(pid)?;
+    let started: f64 = fields.get(19).context("a short /proc/PID/stat")?.parse()?;
+    let up: f64 = fs::read_to_string("/proc/uptime")?.split(' ').next().context("/proc/uptime is empty")?.parse()?;
+    Ok(Duration::from_secs_f64((up - started / TICKS).max(0.0)))
+}
+
+/// Memory that a process has resident, in KiB.
+pub fn resident_kib(pid: i32) -> Result<f64> {
+    line_of(Path::new(&format!("/proc/{pid}/status")), "VmRSS:")
+}
+
+/// Memory of a process, shared pages divided among those who share them, in KiB.
+pub fn proportional_kib(pid: i32) -> Result<f64> {
+    line_of(Path::new(&format!("/proc/{pid}/smaps_rollup")), "Pss:")
+}
+
+/// Memory that is free or can be made free at once, in KiB.
+pub fn available_kib() -> Result<f64> {
+    line_of(Path::new("/proc/meminfo"), "MemAvailable:")
+}
+
+/// How many descriptors a process has open.
+pub fn descriptors(pid: i32) -> Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+/// The line of a file that begins with `name`, as a number.
+fn line_of(path: &Path, name: &str) -> Result<f64> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let words = text.lines().find_map(|line| line.strip_prefix(name));
+    let word = words.and_then(|line| line.split_whitespace().next());
+    Ok(word.with_context(|| format!("{} has no line {name}", path.display()))?.parse()?)
+}
+
+// The fields after the program's name, which may hold anything: the state is number 0.
+fn stat(pid: i32) -> Result<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid}"))?;
+    let (_, rest) = text.rsplit_once(") ").context("an odd /proc/PID/stat")?;
+    Ok(rest.split_whitespace().map(str::to_owned).collect())
+}
