@@ -10,7 +10,7 @@ use rustix::{
     fd::OwnedFd,
     fs::{Mode, OFlags, fcntl_get_seals},
     io::Errno,
-    process::{Pid, Signal, kill_process},
+    process::{Pid, Signal, kill_process, test_kill_process},
 };
 use serde_json::json;
 
@@ -35,7 +35,7 @@ impl Executor {
         for pid in
             self.hierarchy.keeper_pids().map_err(|e| format!("keepers: {e}"))?.into_iter().filter_map(Pid::from_raw)
         {
-            match adopt(pid) {
+            match adopt_patiently(pid) {
                 Ok((job, epoch)) if groups.remove(&job.entry.job) => {
                     self.take_over(job, epoch).map_err(|e| format!("cannot take over a job: {e}"))?;
                     adopted = adopted.saturating_add(1);
@@ -83,9 +83,9 @@ impl Executor {
     // A group without a keeper: its job is lost. It is told once, with what little is known, so that the frontend can record it.
     fn orphan(&mut self, id: JobId) {
         // An executor that was killed between making the group and the birth: no process was ever in it, so nothing was started
-        // and nothing is lost.
-        let unborn =
-            JobGroup::open(&self.hierarchy, id).is_ok_and(|group| group.is_empty() && group.facts().cpu_ns == 0);
+        // and nothing is lost. The same holds for groups that are not there in every hierarchy.
+        let unborn = JobGroup::open(&self.hierarchy, id)
+            .map_or_else(|e| e == Errno::NOENT, |group| group.is_empty() && group.facts().cpu_ns == 0);
         if unborn && JobGroup::remove(&self.hierarchy, id).is_ok() {
             return;
         }
@@ -136,14 +136,31 @@ impl Executor {
         let left: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         for path in left {
             let id = path.file_name().and_then(|name| name.to_str()?.parse::<JobId>().ok());
-            let stat = rustix::fs::lstat(&path).ok().filter(|s| s.st_uid != 0 && s.st_gid != 0);
-            if let (Some(id), Some(stat)) = (id, stat)
-                && !held.contains(&id)
-            {
-                self.sweep_directory(path, stat.st_uid, stat.st_gid, true);
+            let (Some(id), Ok(stat)) = (id, rustix::fs::lstat(&path)) else { continue };
+            if held.contains(&id) {
+                continue;
+            }
+            match (stat.st_uid, stat.st_gid) {
+                // Made, and not yet given to its user: empty, or none of ours.
+                (0, _) | (_, 0) => drop(rustix::fs::rmdir(&path)),
+                (uid, gid) => self.sweep_directory(path, uid, gid, true),
             }
         }
     }
+}
+
+// A keeper that was cloned a moment ago is not the keeper's program yet, and cannot be read until it is.
+fn adopt_patiently(keeper: Pid) -> Result<(Job, u64), String> {
+    let pause = rustix::thread::Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+    let mut adopted = adopt(keeper);
+    for _ in 0..200 {
+        if adopted.is_ok() || test_kill_process(keeper).is_err() {
+            break;
+        }
+        let _ = rustix::thread::nanosleep(&pause);
+        adopted = adopt(keeper);
+    }
+    adopted
 }
 
 /// Reads a job back from its keeper, with the epoch of the frontend that asked for it.
