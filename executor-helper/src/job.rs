@@ -155,13 +155,15 @@ impl Job {
         self.spools.iter().map(Spool::in_flight).fold(0, u64::saturating_add)
     }
 
-    /// Takes from a pipe into its spool and notes when. At most `room` bytes.
+    /// Takes from a pipe into its spool and notes when. At most `room` bytes, and of a living job no more than the window.
     pub fn take(&mut self, stream: Stream, room: u64, now_ns: u64) -> Result<Taken, Errno> {
-        if self.chunks.len() >= CHUNKS_MAX {
+        let ended = matches!(self.life, Life::Ended(_));
+        if self.chunks.len() >= CHUNKS_MAX && !ended {
             return Ok(Taken::Full);
         }
-        let offset = self.spool(stream).taken();
-        let taken = self.spool(stream).take(room)?;
+        let spool = self.spool(stream);
+        let offset = spool.taken();
+        let taken = if ended { spool.take_rest(room)? } else { spool.take(room)? };
         if let Taken::Bytes(length) = taken {
             let unsent = self.chunks.len() > self.next;
             match self.chunks.back_mut().filter(|last| unsent && last.stream == stream && !last.recovered) {

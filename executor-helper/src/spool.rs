@@ -80,11 +80,15 @@ impl Spool {
 
     /// Takes what the pipe has, at most `room` and the window. Never blocks.
     pub fn take(&mut self, room: u64) -> Result<Taken, Errno> {
-        let Some(pipe) = &self.pipe else { return Ok(Taken::End) };
-        let room = room.min(WINDOW.saturating_sub(self.in_flight()));
-        if room == 0 {
-            return Ok(Taken::Full);
+        match room.min(WINDOW.saturating_sub(self.in_flight())) {
+            0 if self.pipe.is_some() => Ok(Taken::Full),
+            room => self.take_rest(room),
         }
+    }
+
+    /// The same without regard to the window: for a job of which nothing lives, whose pipe holds no more than a pipe can.
+    pub fn take_rest(&mut self, room: u64) -> Result<Taken, Errno> {
+        let Some(pipe) = &self.pipe else { return Ok(Taken::End) };
         let mut offset = self.taken;
         let length = usize::try_from(room).unwrap_or(usize::MAX);
         match splice(pipe, None, &self.file, Some(&mut offset), length, SpliceFlags::NONBLOCK) {

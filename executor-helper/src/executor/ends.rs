@@ -24,6 +24,8 @@ pub(super) struct Sweep {
     pub(super) deadline_ns: u64,
 }
 
+/// The most that fs.pipe-max-size lets an unprivileged process make of a pipe, by default.
+const PIPE_MAX: u64 = 1024 * 1024;
 const SWEEP_DEADLINE_NS: u64 = 60_000_000_000;
 
 impl Executor {
@@ -70,7 +72,8 @@ impl Executor {
             log(2, "the cgroups of all jobs are gone: was airlock-jobs.service stopped?");
         }
         serials.into_iter().for_each(|serial| self.lose(serial, LostReason::JobsUnitStopped));
-        if self.hierarchy.reopen(&self.config.cgroup, &self.config.ceilings).is_ok() {
+        let reopened = self.hierarchy.reopen(&self.config.cgroup, &self.config.ceilings);
+        if reopened.is_ok() && self.hierarchy.is_alive() {
             log(5, "the cgroups are there again: jobs can start");
         }
     }
@@ -81,31 +84,35 @@ impl Executor {
         self.clean_directory(serial);
     }
 
-    /// Takes what the pipes still hold. All writers are dead, so a pipe that has nothing now has nothing ever.
+    /// Takes what the pipes of an ended job still hold. All writers are dead, so a pipe that has nothing now has nothing ever; no
+    /// window holds it back, or a log that takes no more would keep the end from being known.
     pub(super) fn drain(&mut self, serial: u64) {
         let now = now_ns();
         let Some(job) = self.jobs.get_mut(&serial).filter(|job| !job.drained) else { return };
-        let ended = matches!(job.life, Life::Ended(_));
-        let mut full = false;
+        let mut failed = false;
         for stream in ipc_protocol::Stream::BOTH {
+            // Somebody outside the job may hold the pipe and go on writing: what fits into one is all that is taken.
+            let mut room = PIPE_MAX;
             loop {
-                let room = self.config.ceilings.output_in_flight.saturating_sub(self.in_flight);
                 match job.take(stream, room, now) {
-                    Ok(Taken::Bytes(n)) => self.in_flight = self.in_flight.saturating_add(n),
-                    Ok(Taken::Full) => {
-                        full = true;
-                        break;
+                    Ok(Taken::Bytes(n)) => {
+                        self.in_flight = self.in_flight.saturating_add(n);
+                        room = room.saturating_sub(n);
+                        if room == 0 {
+                            break;
+                        }
                     }
-                    Ok(Taken::Nothing | Taken::End) => break,
+                    Ok(Taken::Nothing | Taken::Full | Taken::End) => break,
                     Err(errno) => {
                         log(3, &format!("output of job {}: {errno}", job.entry.job));
-                        full = true;
+                        failed = true;
                         break;
                     }
                 }
             }
         }
-        if ended && !full {
+        // Without memory for the spool the rest waits in the pipe for the next acknowledgement.
+        if !failed {
             job.drained = true;
             ipc_protocol::Stream::BOTH.into_iter().for_each(|stream| self.end_stream(serial, stream));
             self.audit_end(serial);

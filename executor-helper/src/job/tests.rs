@@ -246,6 +246,17 @@ fn too_many_pieces_make_the_job_wait_until_some_are_acknowledged() {
 }
 
 #[test]
+fn what_an_ended_job_left_in_its_pipe_is_taken_beyond_the_window() {
+    let mut running = Running::new();
+    running.says(Stream::Stdout, crate::spool::WINDOW);
+    let rest = 1000;
+    assert_eq!(rustix::io::write(&running.writers[0], &vec![b'y'; rest]), Ok(rest));
+    assert_eq!(running.job.take(Stream::Stdout, u64::MAX, 9), Ok(Taken::Full));
+    running.job.life = super::Life::Ended(Box::new((ipc_protocol::End::Exited(0), ipc_protocol::Facts::default(), 9)));
+    assert_eq!(running.job.take(Stream::Stdout, u64::MAX, 9), Ok(Taken::Bytes(rest as u64)));
+}
+
+#[test]
 fn every_byte_is_sent_once_whatever_is_acknowledged_and_interrupted() {
     use proptest::prelude::*;
     let step = prop_oneof![
