@@ -90,7 +90,7 @@ impl Spool {
     pub fn take_rest(&mut self, room: u64) -> Result<Taken, Errno> {
         let Some(pipe) = &self.pipe else { return Ok(Taken::End) };
         let mut offset = self.taken;
-        let length = usize::try_from(room).unwrap_or(usize::MAX);
+        let length = usize::try_from(room.min(WINDOW)).unwrap_or(0);
         match splice(pipe, None, &self.file, Some(&mut offset), length, SpliceFlags::NONBLOCK) {
             Ok(0) => Ok(Taken::End),
             Ok(n) => {
