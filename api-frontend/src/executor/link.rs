@@ -149,6 +149,10 @@ impl Link {
     /// Takes a new socket; nothing but [`Link::send_before_live`] goes out until it is live. Gives its number.
     pub(super) fn open(&self, socket: Arc<UnixStream>) -> u64 {
         let mut out = self.out();
+        if out.stopped {
+            // It was made while everything was told to end, and nobody else would end it. Fails only when it is closed already.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
         out.socket = Some(socket);
         out.generation += 1;
         out.live = false;

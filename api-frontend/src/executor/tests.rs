@@ -218,3 +218,13 @@ fn whoever_waits_to_send_is_told_when_the_connection_goes() {
     rig.live();
     assert!(rig.link.send_on(Some(generation), &Request::SyncEnd).is_err(), "another connection is not the one meant");
 }
+
+#[test]
+fn a_connection_made_while_everything_ends_ends_too() {
+    let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+    let link = Link::new();
+    link.stop();
+    link.open(std::sync::Arc::new(ours));
+    theirs.set_read_timeout(Some(Duration::from_secs(10))).expect("a deadline");
+    assert_eq!(theirs.read(&mut [0; 1]).expect("an end, not a silence"), 0);
+}
