@@ -94,12 +94,18 @@ fn a_fifth_of_a_core_is_a_fifth_of_a_core_over_five_seconds() {
     let job = stack.job(&["--cpu", "20%", "--", "sh", "-c", "while :; do :; done & while :; do :; done"]);
     // Let the first period pass, in which there was nothing to hold back yet.
     airlock_e2e::wait_until("it spins", scale::seconds(10), || (job.group().cpu_seconds() > 0.1).then_some(()));
-    let (begin, before) = (Instant::now(), job.group().cpu_seconds());
-    std::thread::sleep(Duration::from_secs(5));
-    let (wall, used) = (begin.elapsed().as_secs_f64(), job.group().cpu_seconds() - before);
-    let share = used / wall;
+    // Other work on this machine can take time away from the job, but nothing may give it more than its share.
+    let mut used = 0.0;
+    let held = (0..6).any(|_| {
+        let (begin, before) = (Instant::now(), job.group().cpu_seconds());
+        std::thread::sleep(Duration::from_secs(5));
+        used = job.group().cpu_seconds() - before;
+        let share = used / begin.elapsed().as_secs_f64();
+        assert!(share <= 0.22, "{used:.3} s of processor time in five seconds: {share:.3} of a core");
+        share >= 0.18
+    });
     job.kill();
-    assert!((0.18..=0.22).contains(&share), "{used:.3} s of processor time in {wall:.3} s: {share:.3} of a core");
+    assert!(held, "never within a tenth of a fifth; at last {used:.3} s of processor time in five seconds");
     let end = job.status();
     assert!(end["usage"]["cpu_seconds"].as_f64().is_some_and(|seconds| seconds >= used), "{end}");
     assert!(end["usage"]["throttled_seconds"].as_f64().is_some_and(|seconds| seconds > 1.0), "{end}");
