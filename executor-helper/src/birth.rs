@@ -19,7 +19,7 @@ use crate::{
     shared::{
         fd,
         plan::{self, HEADER, MAGIC, Section},
-        status,
+        status::{self, kernel_error},
         steps::Step,
     },
     sys::process,
@@ -47,6 +47,16 @@ pub struct BirthError {
     pub errno: i32,
     /// More about it, such as the limit that did not hold; may be empty.
     pub detail: String,
+}
+
+impl BirthError {
+    /// The reason in words.
+    pub fn why(&self) -> String {
+        match kernel_error(self.errno.unsigned_abs().into()) {
+            Some(errno) if self.detail.is_empty() => errno.to_string(),
+            _ => self.detail.clone(),
+        }
+    }
 }
 
 /// A step that failed, in short.
@@ -109,7 +119,11 @@ impl Midwife {
         passport: &Passport,
         input: Option<OwnedFd>,
     ) -> Result<Newborn, BirthError> {
-        let group = JobGroup::make(hierarchy, plan.job()).map_err(at(Step::Cgroup))?;
+        let group = JobGroup::make(hierarchy, plan.job()).map_err(|errno| {
+            let gone = "there is no place for jobs; on the server: systemctl start airlock-jobs";
+            let detail = if hierarchy.is_alive() { String::new() } else { gone.into() };
+            BirthError { step: Step::Cgroup, errno: errno.raw_os_error(), detail }
+        })?;
         let limits = plan.entry().limits;
         group.set_limits(&limits).map_err(|e| BirthError {
             step: Step::Limits,

@@ -100,6 +100,8 @@ impl From<Errno> for Closed {
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Answers that may wait for a peer that does not read; output does not count, it waits in the spools.
 const UNREAD_MAX: usize = 4 * 1024 * 1024;
+/// Room for answers that stays with a connection.
+const UNREAD_KEPT: usize = 512 * 1024;
 /// Smaller pieces of output are copied together with their header; larger ones go from the spool to the socket.
 const COPY_MAX: u64 = 8 * 1024;
 
@@ -117,6 +119,8 @@ pub struct Connection {
     waiting_since: Option<Instant>,
     outgoing: Vec<u8>,
     sent: usize,
+    // Bytes of `outgoing` that are the list of jobs, which is bounded by their number.
+    listed: usize,
     transfer: Option<Transfer>,
     /// What was queued while the transfer lasts: it follows the last byte of that frame.
     behind: Vec<u8>,
@@ -143,6 +147,7 @@ impl Connection {
             waiting_since: Some(Instant::now()),
             outgoing: Vec::new(),
             sent: 0,
+            listed: 0,
             transfer: None,
             behind: Vec::new(),
             blocked: false,
@@ -193,13 +198,25 @@ impl Connection {
     /// Queues an answer. The peer must read: what it leaves unread is bounded.
     pub fn answer(&mut self, answer: &Answer<'_>) -> Result<(), Closed> {
         let body = encode_answer(answer).map_err(Closed::Message)?;
-        if self.unread().saturating_add(body.len()) > UNREAD_MAX {
+        if self.unread().saturating_add(body.len()) > UNREAD_MAX.saturating_add(self.listed) {
             return Err(Closed::NotReading);
         }
+        self.queue(&body);
+        Ok(())
+    }
+
+    /// Queues an entry of the list that follows a hello: the peer cannot have read it yet, however long it is.
+    pub fn list(&mut self, entry: &Answer<'_>) -> Result<(), Closed> {
+        let body = encode_answer(entry).map_err(Closed::Message)?;
+        self.listed = self.listed.saturating_add(body.len()).saturating_add(4);
+        self.queue(&body);
+        Ok(())
+    }
+
+    fn queue(&mut self, body: &[u8]) {
         let queue = if self.transfer.is_some() { &mut self.behind } else { &mut self.outgoing };
         queue.extend_from_slice(&frame_header(body.len()));
-        queue.extend_from_slice(&body);
-        Ok(())
+        queue.extend_from_slice(body);
     }
 
     fn unread(&self) -> usize {
@@ -250,7 +267,9 @@ impl Connection {
                 continue;
             }
             self.outgoing.clear();
-            self.sent = 0;
+            // A long list is rare; its memory is not kept for the life of the connection.
+            self.outgoing.shrink_to(UNREAD_KEPT);
+            (self.sent, self.listed) = (0, 0);
             let Some(transfer) = &mut self.transfer else { return Ok(true) };
             match rustix::fs::sendfile(&self.socket, &transfer.spool, Some(&mut transfer.offset), transfer.left) {
                 Ok(0) => return Err(Closed::Io(Errno::IO)),

@@ -220,3 +220,56 @@ fn an_answer_that_is_queued_while_output_is_under_way_follows_its_last_byte() {
     assert_eq!(decode_answer(&frames[1]).unwrap(), after);
     assert!(connection.flush().unwrap() && connection.is_clear());
 }
+
+fn refusal(length: usize) -> Answer<'static> {
+    let message = "x".repeat(length);
+    Answer::Refused { job: JOB, refusal: ipc_protocol::Refusal::Invalid, field: String::new(), message }
+}
+
+#[test]
+fn a_list_may_be_longer_than_what_a_peer_may_leave_unread_and_answers_follow_it() {
+    let (mut connection, _peer) = pair();
+    for _ in 0..3 * UNREAD_MAX / 60_000 {
+        connection.list(&refusal(60_000)).unwrap();
+    }
+    connection.answer(&Answer::SyncEnd).unwrap();
+    let queued = std::iter::from_fn(|| connection.answer(&refusal(60_000)).ok()).take(1000).count();
+    assert!(queued * 60_000 <= UNREAD_MAX, "the list made room for {queued} answers");
+}
+
+#[test]
+fn answers_wait_until_the_output_under_way_is_sent_whole() {
+    use crate::{job::tests::Running, spool::Taken};
+    let (mut connection, peer) = pair();
+    let mut running = Running::new();
+    running.says(Stream::Stdout, 200_000);
+    assert_eq!(running.job.take(Stream::Stdout, u64::MAX, 0), Ok(Taken::Nothing));
+    let piece = running.job.next_piece().unwrap();
+    connection.output(&mut running.job, piece).unwrap();
+    // The socket takes a part of it; what is answered meanwhile must not stand in its middle.
+    while connection.flush().unwrap() {
+        running.says(Stream::Stdout, 200_000);
+        let piece = running.job.next_piece().unwrap();
+        connection.output(&mut running.job, piece).unwrap();
+    }
+    connection.answer(&Answer::SyncEnd).unwrap();
+    let mut buffer = FrameBuffer::new(ipc_protocol::ANSWER_FRAME_MAX);
+    let (mut bytes, mut next, mut ended) = (vec![0; 64 * 1024], 0, false);
+    while !ended {
+        connection.flush().unwrap();
+        let read = rustix::io::read(&peer, &mut bytes).unwrap();
+        buffer.extend(&bytes[..read]);
+        while let Some(body) = buffer.next_body().unwrap() {
+            match decode_answer(body).unwrap() {
+                Answer::Output { offset, bytes, .. } => {
+                    assert_eq!(offset, next);
+                    assert!(bytes.iter().all(|byte| *byte == b'x'));
+                    next += bytes.len() as u64;
+                }
+                Answer::SyncEnd => ended = true,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(next, running.job.totals()[0]);
+}

@@ -21,7 +21,7 @@ use crate::{
     connection::Closed,
     job::{Job, Life},
     shared::{
-        status::{KeeperStatus, state},
+        status::{KeeperStatus, kernel_error, state},
         steps::Step,
     },
     spool::Spool,
@@ -38,6 +38,8 @@ impl Executor {
         match known {
             Some((serial, true)) => {
                 self.tell_start(serial);
+                self.jobs.entry(serial).and_modify(|job| job.exit_told = false);
+                self.tell_end(serial);
                 return Ok(());
             }
             Some((_, false)) => {
@@ -65,7 +67,7 @@ impl Executor {
     fn refuse(&mut self, spawn: &Spawn, refused: &Refused) {
         let fields = [
             ("job", json!(spawn.job.to_string())),
-            ("request", json!(spawn.claimed.request)),
+            ("request", json!(requests::bounded(&spawn.claimed.request))),
             ("claimed", requests::claimed(&spawn.claimed)),
             ("why", json!(refused.message)),
             ("argv", shown(&spawn.argv)),
@@ -105,7 +107,6 @@ impl Executor {
                 "more than {rate} starts a second, the most of this host; try again in a moment"
             )));
         }
-        *used = used.saturating_add(1);
         self.pool.peek().ok_or_else(|| Refused::new(Refusal::Host, "", "no uid of the pool is free"))
     }
 
@@ -117,6 +118,7 @@ impl Executor {
         print: &[u8; 32],
         input: Option<rustix::fd::OwnedFd>,
     ) -> Result<(), Refused> {
+        self.starts.1 = self.starts.1.saturating_add(1);
         let line = self.audit.write("started", &started_line(spawn, plan));
         line.map_err(|e| {
             Refused::new(Refusal::Host, "", format!("the audit line cannot be written, so nothing is started: {e}"))
@@ -216,9 +218,10 @@ impl Executor {
             return;
         }
         let profile = self.config.profile(&job.entry.profile);
-        let error = start_error(&job.entry, status, profile.map_or("", |p| p.path.as_str()));
+        let error = start_error(&job.entry, status, profile.map_or("", |p| p.path.as_str()), job.stopping.is_some());
         job.entry.phase = Phase::NeverStarted;
-        let facts = JobGroup::open(&self.hierarchy, job.entry.job).map(|group| group.facts()).unwrap_or_default();
+        let mut facts = JobGroup::open(&self.hierarchy, job.entry.job).map(|group| group.facts()).unwrap_or_default();
+        facts.stop = job.stopping.as_ref().map(|s| s.fact.clone());
         let id = job.entry.job;
         job.life = Life::Ended(Box::new((End::StartFailed(error.clone()), facts, status.ended_ns)));
         job.drained = true;
@@ -237,8 +240,7 @@ impl Executor {
 
 fn birth_error(error: &BirthError) -> StartError {
     let name = error.step.name();
-    let why =
-        if error.detail.is_empty() { Errno::from_raw_os_error(error.errno).to_string() } else { error.detail.clone() };
+    let why = error.why();
     StartError {
         step: error.step as u8,
         name: name.into(),
@@ -248,20 +250,27 @@ fn birth_error(error: &BirthError) -> StartError {
 }
 
 /// The keeper's record of a failed start, as a sentence.
-fn start_error(entry: &JobEntry, status: &KeeperStatus, path: &str) -> StartError {
+fn start_error(entry: &JobEntry, status: &KeeperStatus, path: &str, stopped: bool) -> StartError {
     let step = u8::try_from(status.step).ok().and_then(Step::from_number).unwrap_or(Step::Birth);
-    let errno = Errno::from_raw_os_error(i32::try_from(status.errno).unwrap_or(0));
+    let errno = kernel_error(status.errno);
     let program = printable(entry.argv.first().map_or(&[], Vec::as_slice));
     let (uid, profile) = (entry.uid, &entry.profile);
     let mode = status.mode & 0o7777;
     let message = match (step, errno) {
-        (Step::Exec, Errno::NOENT | Errno::NOTDIR) if status.mode != 0 => {
+        (_, None) if stopped => "the job was stopped before its command ran".to_owned(),
+        (step, None) => {
+            format!(
+                "the command's process was killed at step {} before it ran; is its memory limit too small?",
+                step.name()
+            )
+        }
+        (Step::Exec, Some(Errno::NOENT | Errno::NOTDIR)) if status.mode != 0 => {
             format!("{program} exists, but the interpreter that it names does not")
         }
-        (Step::Exec, Errno::NOENT | Errno::NOTDIR) if program.contains('/') => {
+        (Step::Exec, Some(Errno::NOENT | Errno::NOTDIR)) if program.contains('/') => {
             format!("no program '{program}' (profile {profile})")
         }
-        (Step::Exec, Errno::NOENT | Errno::NOTDIR) => {
+        (Step::Exec, Some(Errno::NOENT | Errno::NOTDIR)) => {
             let shell = if program.contains(' ') {
                 format!("; for a shell line use: airlock run -- sh -c '{program}'")
             } else {
@@ -269,29 +278,23 @@ fn start_error(entry: &JobEntry, status: &KeeperStatus, path: &str) -> StartErro
             };
             format!("no program '{program}' in {path} (profile {profile}){shell}")
         }
-        (Step::Exec, Errno::ACCESS) if status.mode != 0 => {
+        (Step::Exec, Some(Errno::ACCESS)) if status.mode != 0 => {
             format!(
                 "{program} exists but is not executable for uid {uid} (mode {mode:04o}, owner uid {})",
                 status.owner
             )
         }
-        (Step::Exec, Errno::ACCESS) => {
+        (Step::Exec, Some(Errno::ACCESS)) => {
             format!("{program} cannot be executed by uid {uid}: permission denied on the way to it")
         }
-        (Step::Exec, Errno::NOEXEC) => {
+        (Step::Exec, Some(Errno::NOEXEC)) => {
             format!("{program} is not a program for this host; a script needs a first line such as #!/bin/sh")
         }
-        (Step::Exec, errno) => format!("{program} cannot be executed: {errno}"),
-        (Step::Chdir, errno) => format!("the job's directory cannot be entered by uid {uid}: {errno}"),
-        (step, errno) if errno.raw_os_error() == 0 => {
-            format!(
-                "the command's process was killed at step {} before it ran; is its memory limit too small?",
-                step.name()
-            )
-        }
-        (step, errno) => format!("the job could not be started: step {} ({}): {errno}", step as u8, step.name()),
+        (Step::Exec, Some(errno)) => format!("{program} cannot be executed: {errno}"),
+        (Step::Chdir, Some(errno)) => format!("the job's directory cannot be entered by uid {uid}: {errno}"),
+        (step, Some(errno)) => format!("the job could not be started: step {} ({}): {errno}", step as u8, step.name()),
     };
-    StartError { step: step as u8, name: step.name().into(), errno: errno.raw_os_error(), message }
+    StartError { step: step as u8, name: step.name().into(), errno: errno.map_or(0, Errno::raw_os_error), message }
 }
 
 fn started_line<'a>(spawn: &Spawn, plan: &JobPlan) -> [(&'a str, Value); 12] {
@@ -349,3 +352,6 @@ fn argv_hash(argv: &[Vec<u8>]) -> Value {
     });
     json!({ "bytes": length, "sha256": hex(&hash.finalize()) })
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,9 @@ struct Input {
     hash: Sha256,
 }
 
-const WAITING_MAX: usize = 1024;
+// Each holds a descriptor, of those that belong to no job.
+const WAITING_MAX: usize = 128;
+const NO_ROOM: &str = "the host has no room for more input on the way; try again in a moment";
 
 impl Inputs {
     /// Beside the jobs' directories, so that a job's input is on the same file system as its work.
@@ -45,9 +47,13 @@ impl Inputs {
         }
         let held =
             self.waiting.values().flatten().map(|input| input.bytes).fold(bytes.len() as u64, u64::saturating_add);
-        if held > ceiling || self.waiting.len() >= WAITING_MAX {
-            self.waiting
-                .insert(job, Err("the host has no room for more input on the way; try again in a moment".into()));
+        // Only a first piece begins something, and only where there is room: what is not taken leaves no trace to pile up.
+        let begun = self.waiting.contains_key(&job);
+        if !begun && (offset != 0 || held > ceiling || self.waiting.len() >= WAITING_MAX) {
+            return;
+        }
+        if held > ceiling {
+            self.waiting.insert(job, Err(NO_ROOM.into()));
             return;
         }
         let folder = &self.folder;
@@ -70,7 +76,7 @@ impl Inputs {
         let waiting = self.waiting.remove(&plan.job());
         let Some(announced) = plan.input() else { return Ok(None) };
         let host = |message: String| Refused::new(Refusal::Host, "input_id", message);
-        let empty = || Err("no input arrived".to_owned());
+        let empty = || Err("no input arrived, or the host had no room for it; try again in a moment".to_owned());
         let input = match waiting {
             None if announced.bytes == 0 => return Ok(None),
             other => other.unwrap_or_else(empty).map_err(host)?,

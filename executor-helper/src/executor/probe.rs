@@ -46,9 +46,7 @@ impl Executor {
         let plan = admit(&spawn, &self.config, uid).map_err(|refused| refused.message)?;
         let print = fingerprint(&spawn);
         let newborn = self.midwife.bear(&self.hierarchy, &plan, &Passport::new(&print, 0, &plan), None);
-        let newborn = newborn.map_err(|e| {
-            format!("step {}: {} {}", e.step.name(), rustix::io::Errno::from_raw_os_error(e.errno), e.detail)
-        })?;
+        let newborn = newborn.map_err(|e| format!("step {}: {}", e.step.name(), e.why()))?;
         self.receive(&plan, print, newborn).map_err(|e| e.to_string())?;
         let serial = *self.serials.get(&spawn.job).ok_or("the probe job is not held")?;
         let outcome = self.follow_probe(serial, spawn.job);

@@ -1,8 +1,8 @@
 //! What the frontend says, and what is done about it. Every handler decides from the executor's own state.
 
 use ipc_protocol::{
-    Answer, Claimed, Hello, JobId, Request, SignalOutcome, StopFact, Stream, Version, VersionRange, decode_request,
-    negotiate,
+    Answer, Claimed, Hello, JobId, NAME_MAX, Request, SignalOutcome, StopFact, Stream, Version, VersionRange,
+    decode_request, negotiate,
 };
 use rustix::{
     io::Errno,
@@ -14,6 +14,7 @@ use super::{Executor, Timer, boot_ns, log, now_ns};
 use crate::{
     connection::{Closed, State},
     job::{Job, Life, Stopping},
+    sys::process,
 };
 
 /// The longest grace of a stop.
@@ -95,8 +96,9 @@ impl Executor {
         self.jobs.values_mut().for_each(Job::begin_again);
         let profiles = self.config.profiles.iter().map(crate::config::Profile::info).collect();
         self.tell(&Answer::Profiles(profiles));
-        let entries: Vec<_> = self.jobs.values().map(|job| job.entry.clone()).collect();
-        entries.into_iter().for_each(|entry| self.tell(&Answer::Job(Box::new(entry))));
+        if let Some(connection) = self.connections.get_mut(&token) {
+            self.jobs.values().try_for_each(|job| connection.list(&Answer::Job(Box::new(job.entry.clone()))))?;
+        }
         self.tell(&Answer::SyncEnd);
         if self.live == Some(token) { Ok(()) } else { Err(Closed::NotReading) }
     }
@@ -159,7 +161,7 @@ impl Executor {
         let outcome = send(job, number);
         let fields = [
             ("job", json!(id.to_string())),
-            ("request", json!(by.request)),
+            ("request", json!(bounded(&by.request))),
             ("claimed", claimed(by)),
             ("signal", json!(number)),
             ("outcome", json!(format!("{outcome:?}"))),
@@ -178,7 +180,7 @@ impl Executor {
         if matches!(job.life, Life::Ended(_)) {
             return SignalOutcome::NotRunning;
         }
-        let fact = StopFact { by: by.owner.clone(), signal: number, at_ns: now_ns() };
+        let fact = StopFact { by: bounded(&by.owner), signal: number, at_ns: now_ns() };
         match &mut job.stopping {
             Some(stopping) => stopping.kill_at_ns = stopping.kill_at_ns.min(kill_at_ns),
             none => *none = Some(Stopping { fact, kill_at_ns }),
@@ -190,7 +192,7 @@ impl Executor {
         self.timers.insert((kill_at_ns, serial, Timer::Kill));
         let fields = [
             ("job", json!(id.to_string())),
-            ("request", json!(by.request)),
+            ("request", json!(bounded(&by.request))),
             ("claimed", claimed(by)),
             ("signal", json!(number)),
             ("grace_ms", json!(grace_ms)),
@@ -206,10 +208,8 @@ pub(super) fn send(job: &Job, number: u8) -> SignalOutcome {
         (Life::Running, ipc_protocol::Phase::Started { pid, .. }) => i32::try_from(pid).ok().and_then(Pid::from_raw),
         _ => None,
     };
-    let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(number.into())) else {
-        return if pid.is_some() { SignalOutcome::Invalid } else { SignalOutcome::NotRunning };
-    };
-    match kill_process_group(pid, signal) {
+    let Some(pid) = pid else { return SignalOutcome::NotRunning };
+    match process::signal_group(pid, number) {
         Ok(()) => {
             // A stopped job would not notice.
             if number != 9 && number != 19 && number != 20 {
@@ -222,7 +222,12 @@ pub(super) fn send(job: &Job, number: u8) -> SignalOutcome {
     }
 }
 
-/// Who asks, as the audit trail has it.
+/// Who asks, as the audit trail has it: whatever the peer says, a line stays a line.
 pub(super) fn claimed(by: &Claimed) -> serde_json::Value {
-    json!({ "owner": by.owner, "serial": by.serial, "peer": by.peer })
+    json!({ "owner": bounded(&by.owner), "serial": bounded(&by.serial), "peer": bounded(&by.peer) })
+}
+
+/// A name that a peer gave, cut to what a name may have.
+pub(super) fn bounded(name: &str) -> String {
+    name.chars().take(NAME_MAX).collect()
 }

@@ -66,7 +66,7 @@ fn keep(record: &mut Record) -> Result<Infallible, Errno> {
     let (plan, made) = match begun {
         Ok(begun) => begun,
         Err((step, errno)) => {
-            record.failed(step, errno, 0, 0)?;
+            record.failed(step, errno.raw_os_error().unsigned_abs(), 0, 0)?;
             watch::until_released()
         }
     };

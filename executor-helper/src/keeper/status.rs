@@ -28,11 +28,11 @@ impl Record {
         }
     }
 
-    /// It never ran.
-    pub fn failed(&mut self, step: Step, errno: Errno, mode: u32, owner: u32) -> Result<(), Errno> {
+    /// It never ran; `errno` is 0 when it was not the kernel that refused.
+    pub fn failed(&mut self, step: Step, errno: u32, mode: u32, owner: u32) -> Result<(), Errno> {
         self.status.state = state::FAILED;
         self.status.step = step as u64;
-        self.status.errno = errno.raw_os_error().unsigned_abs().into();
+        self.status.errno = errno.into();
         self.status.mode = mode.into();
         self.status.owner = owner.into();
         self.status.ended_ns = now_ns();

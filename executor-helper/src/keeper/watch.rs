@@ -166,7 +166,7 @@ impl Default for Report {
 
 enum Outcome {
     Started,
-    Failed { step: Step, errno: Errno, mode: u32, owner: u32 },
+    Failed { step: Step, errno: u32, mode: u32, owner: u32 },
 }
 
 impl Report {
@@ -193,12 +193,12 @@ impl Report {
                 let mut next = || fields.next().unwrap_or(0);
                 Outcome::Failed {
                     step: u8::try_from(next()).ok().and_then(Step::from_number).unwrap_or(Step::Birth),
-                    errno: Errno::from_raw_os_error(next() as i32),
+                    errno: next(),
                     mode: next(),
                     owner: next(),
                 }
             }
-            _ => Outcome::Failed { step: Step::Birth, errno: Errno::from_raw_os_error(0), mode: 0, owner: 0 },
+            _ => Outcome::Failed { step: Step::Birth, errno: 0, mode: 0, owner: 0 },
         }
     }
 }

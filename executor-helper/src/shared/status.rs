@@ -3,6 +3,14 @@
 //! Two writers, two areas: the keeper's at 0, the executor's at [`STOP_AT`]. Each is written by one `pwrite` inside one page,
 //! which a SIGKILL does not tear.
 
+use rustix::io::Errno;
+
+/// The kernel's error of a number that was recorded or sent; `None` for 0, which means that it was not the kernel, and for what
+/// is no error's number. rustix itself ends the program on those.
+pub fn kernel_error(number: u64) -> Option<Errno> {
+    i32::try_from(number).ok().filter(|n| (1..4096).contains(n)).map(Errno::from_raw_os_error)
+}
+
 /// Size of the memfd, in bytes; sealed against growing and shrinking.
 pub const SIZE: u64 = 4096;
 /// Where the executor's area begins.

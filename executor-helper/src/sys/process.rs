@@ -189,6 +189,13 @@ pub fn reset_signals() -> Result<()> {
     set_mask(0)
 }
 
+/// Signals a process group by number; rustix has no names for the real-time signals.
+pub fn signal_group(leader: Pid, signal: u8) -> Result<()> {
+    let group = (leader.as_raw_nonzero().get() as isize).wrapping_neg();
+    // SAFETY: takes no pointers.
+    unsafe { syscall(number::KILL, [group as usize, signal.into(), 0, 0, 0]) }.map(drop)
+}
+
 /// Blocks these signals for good and makes them readable.
 pub fn signal_descriptor(signals: &[u32]) -> Result<OwnedFd> {
     let mask = signals.iter().fold(0u64, |mask, n| mask | 1u64.wrapping_shl(n.wrapping_sub(1)));

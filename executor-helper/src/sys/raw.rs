@@ -41,6 +41,7 @@ pub mod number {
     pub const RT_SIGACTION: usize = 13;
     pub const RT_SIGPROCMASK: usize = 14;
     pub const EXECVE: usize = 59;
+    pub const KILL: usize = 62;
     pub const WAITID: usize = 247;
     pub const EXIT_GROUP: usize = 231;
     pub const SIGNALFD4: usize = 289;
@@ -56,6 +57,7 @@ pub mod number {
     pub const SIGNALFD4: usize = 74;
     pub const EXIT_GROUP: usize = 94;
     pub const WAITID: usize = 95;
+    pub const KILL: usize = 129;
     pub const RT_SIGACTION: usize = 134;
     pub const RT_SIGPROCMASK: usize = 135;
     pub const EXECVE: usize = 221;
