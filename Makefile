@@ -22,8 +22,9 @@ demo: build ## the whole of it in two minutes: real commands under limits throug
 test: build ## every test that needs no virtual machine; says what was skipped and why (root)
 	deploy/test
 
-test-vm: build ## the end-to-end tests in a Debian guest with systemd and pure cgroup v2, under QEMU
+test-vm: build $(DEB) ## the end-to-end tests, and the package under an operator's hands, in Debian guests with systemd (root)
 	deploy/vm/run
+	deploy/vm/operator/run
 
 bench: build ## what Airlock costs beside ssh, the bare kernel and bare TLS, into bench/RESULTS.md (root, a quiet machine)
 	AIRLOCK_BIN=$(CURDIR)/target/release bench/run

@@ -1,0 +1,39 @@
+"""After the guest was restarted under a running job."""
+
+import json
+
+from host import expect, is_active, serves, sh, wait_for
+
+
+def both_halves_are_back_without_anybody_asking(_operator):
+    wait_for("jobs can be run", serves, 60)
+    for unit in ("airlock-executor", "airlock-frontend", "airlock-jobs"):
+        expect(is_active(unit), unit)
+
+
+def what_was_recorded_is_there_and_what_ran_is_lost(operator):
+    known, running = operator.notes["known"], operator.notes["running"]
+    listed = sh("airlock list --all -q").out.split()
+    expect(set(known) <= set(listed), f"{len(set(known) - set(listed))} records are gone")
+    job = wait_for("the job is told as ended", lambda: (lambda job: job if "ended_at" in job else None)(
+        json.loads(sh(f"airlock status {running} --format json").out)))
+    expect(job["state"] == "lost" and job["lost_reason"], job)
+    lines = [int(line) for line in sh(f"airlock logs {running}").out.split()]
+    expect(lines[:5] == [1, 2, 3, 4, 5], f"its output: {lines[:10]}")
+
+
+def nothing_of_dead_jobs_is_left(_operator):
+    left = sh("ls -A /var/lib/airlock/work").out
+    expect(left == "", left)
+
+
+def the_audit_trail_is_whole(_operator):
+    sh("airlock-executor verify-audit /var/log/airlock/audit.jsonl")
+
+
+CHECKS = [
+    both_halves_are_back_without_anybody_asking,
+    what_was_recorded_is_there_and_what_ran_is_lost,
+    nothing_of_dead_jobs_is_left,
+    the_audit_trail_is_whole,
+]
