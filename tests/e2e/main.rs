@@ -6,6 +6,7 @@ mod certs_cli;
 mod demo;
 mod errors;
 mod exit_status;
+mod hostile_frontend;
 mod identity;
 mod input;
 mod interruptions;

@@ -1,0 +1,225 @@
+//! What a spawn asks for: bombs, paths, names, limits.
+
+use ipc_protocol::{ARGUMENT_BYTES_MAX, Answer, End, LimitsAsk, Refusal, Request, Spawn};
+
+use super::{
+    attack,
+    peer::{Peer, spawn},
+};
+
+#[track_caller]
+fn refused(peer: &mut Peer, asked: &Spawn, class: Refusal, field: &str) {
+    let (refusal, at, message) = peer.is_refused(asked);
+    assert_eq!((refusal, at.as_str()), (class, field), "{message}");
+}
+
+#[track_caller]
+fn does_not_start(peer: &mut Peer, asked: &Spawn) {
+    peer.say(&Request::Spawn(Box::new(asked.clone())));
+    peer.waits_for("a failed start", |answer| match answer {
+        Answer::NotStarted { job, .. } if *job == asked.job => Some(()),
+        Answer::Spawned { .. } => panic!("this was started: {asked:?}"),
+        _ => None,
+    });
+}
+
+#[test]
+fn arguments_above_the_bound_are_refused() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        let one = Spawn { argv: vec![b"echo".to_vec(), vec![b'x'; ARGUMENT_BYTES_MAX]], ..spawn(&[]) };
+        refused(&mut peer, &one, Refusal::Invalid, "command");
+        let many = Spawn { argv: vec![b"x".to_vec(); ARGUMENT_BYTES_MAX / 2 + 1], ..spawn(&[]) };
+        refused(&mut peer, &many, Refusal::Invalid, "command");
+    });
+}
+
+#[test]
+fn as_many_arguments_as_the_bound_allows_arrive_at_the_command() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        let mut argv = vec![b"sh".to_vec(), b"-c".to_vec(), b"echo $#".to_vec(), b"sh".to_vec()];
+        argv.resize(50_000, b"x".to_vec());
+        let job = Spawn { argv, ..spawn(&[]) };
+        peer.starts(&job);
+        assert_eq!(peer.output_until_end(job.job), (b"49996\n".to_vec(), End::Exited(0)));
+    });
+}
+
+#[test]
+fn an_environment_above_the_bound_is_refused() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        let one = Spawn { env: vec![("A".into(), vec![b'x'; ARGUMENT_BYTES_MAX])], ..spawn(&["true"]) };
+        refused(&mut peer, &one, Refusal::Invalid, "command");
+        let many = Spawn { env: vec![("A".into(), b"1".to_vec()); ARGUMENT_BYTES_MAX / 4], ..spawn(&["true"]) };
+        refused(&mut peer, &many, Refusal::Invalid, "command");
+    });
+}
+
+#[test]
+fn the_same_variable_thirty_thousand_times_does_not_hold_the_executor_up() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        let env = (0..20_000).map(|n| (format!("A{n}"), Vec::new())).take_while(|_| true).collect::<Vec<_>>();
+        let fits: Vec<_> = env
+            .into_iter()
+            .scan(0, |sum, (name, value): (String, Vec<u8>)| {
+                *sum += name.len() + 2;
+                (*sum < ARGUMENT_BYTES_MAX - 100).then_some((name, value))
+            })
+            .collect();
+        let job = Spawn { env: fits, ..spawn(&["true"]) };
+        let begin = std::time::Instant::now();
+        peer.starts(&job);
+        peer.ends(job.job);
+        assert!(begin.elapsed() < airlock_e2e::scale::seconds(1), "the executor was busy for {:?}", begin.elapsed());
+    });
+}
+
+#[test]
+fn a_nul_byte_anywhere_is_refused() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        refused(&mut peer, &spawn(&["tr\0ue"]), Refusal::Invalid, "command");
+        let value = Spawn { env: vec![("A".into(), vec![0])], ..spawn(&["true"]) };
+        refused(&mut peer, &value, Refusal::Invalid, "env");
+        let name = Spawn { env: vec![("A\0B".into(), vec![])], ..spawn(&["true"]) };
+        refused(&mut peer, &name, Refusal::Invalid, "env");
+        let cwd = Spawn { cwd: Some("/\0".into()), ..spawn(&["true"]) };
+        refused(&mut peer, &cwd, Refusal::Invalid, "cwd");
+        let profile = Spawn { profile: "standard\0".into(), ..spawn(&["true"]) };
+        refused(&mut peer, &profile, Refusal::Profile, "profile");
+    });
+}
+
+#[test]
+fn an_empty_command_is_refused() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        refused(&mut peer, &spawn(&[]), Refusal::Invalid, "command");
+        refused(&mut peer, &spawn(&[""]), Refusal::Invalid, "command");
+    });
+}
+
+#[test]
+fn variables_that_change_what_is_loaded_are_refused() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        for name in ["LD_PRELOAD", "LD_AUDIT", "GCONV_PATH", "GLIBC_TUNABLES", "AIRLOCK_JOB_ID", "", "A=B"] {
+            let asked = Spawn { env: vec![(name.into(), b"/tmp/evil.so".to_vec())], ..spawn(&["true"]) };
+            refused(&mut peer, &asked, Refusal::Invalid, "env");
+        }
+    });
+}
+
+#[test]
+fn a_directory_that_the_profile_does_not_list_is_refused() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        for dir in ["/", "/root", "/etc", "..", "../..", "/var/../root", "/proc/self/fd/3", "fresh/../..", "", "fresh"]
+        {
+            refused(&mut peer, &Spawn { cwd: Some(dir.into()), ..spawn(&["true"]) }, Refusal::Invalid, "cwd");
+        }
+    });
+}
+
+#[test]
+fn a_command_by_a_path_with_dots_is_run_as_the_jobs_user_or_not_at_all() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        does_not_start(&mut peer, &spawn(&["../../../../../../root/.bashrc"]));
+        does_not_start(&mut peer, &spawn(&["/proc/1/exe"]));
+        does_not_start(&mut peer, &spawn(&["/etc/shadow"]));
+        let id = spawn(&["/usr/bin/../bin/id", "-u"]);
+        let (_, uid) = peer.starts(&id);
+        assert_eq!(peer.output_until_end(id.job), (format!("{uid}\n").into_bytes(), End::Exited(0)));
+        assert!(uid >= 1_900_000_000, "uid {uid} is not of the pool");
+    });
+}
+
+#[test]
+fn the_keepers_own_program_is_not_a_way_around_it() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        // In its process the link leads to the keeper; the command has the job's user and no descriptors.
+        for words in [&["/proc/self/exe", "sweep"][..], &["/proc/self/exe", "x"], &["/proc/self/exe"]] {
+            let job = spawn(words);
+            peer.say(&Request::Spawn(Box::new(job.clone())));
+            let ended = peer.waits_for("an end", |answer| match answer {
+                Answer::NotStarted { job: id, .. } if *id == job.job => Some(None),
+                Answer::Exited { job: id, end, .. } if *id == job.job => Some(Some(end.clone())),
+                _ => None,
+            });
+            assert_ne!(ended, Some(End::Exited(0)), "{words:?}");
+        }
+    });
+}
+
+#[test]
+fn a_profile_is_a_name_and_no_path() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        for name in [
+            "",
+            "/",
+            "../standard",
+            "standard/",
+            "standard/../offline",
+            "/etc/airlock/executor.toml",
+            "root",
+            "Standard",
+        ] {
+            refused(&mut peer, &Spawn { profile: name.into(), ..spawn(&["true"]) }, Refusal::Profile, "profile");
+        }
+        refused(&mut peer, &Spawn { profile: "airlock-probe".into(), ..spawn(&["true"]) }, Refusal::Profile, "profile");
+        refused(&mut peer, &Spawn { profile: "x".repeat(10_000), ..spawn(&["true"]) }, Refusal::Invalid, "claimed");
+    });
+}
+
+#[test]
+fn limits_of_nothing_and_of_everything_are_refused() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        let set: [(&str, fn(&mut LimitsAsk, u64)); 10] = [
+            ("cpu", |l, n| l.cpu_milli = Some(n)),
+            ("cpu_weight", |l, n| l.cpu_weight = Some(n)),
+            ("memory", |l, n| l.memory = Some(n)),
+            ("swap", |l, n| l.swap = Some(n)),
+            ("pids", |l, n| l.pids = Some(n)),
+            ("timeout", |l, n| l.timeout_ms = Some(n)),
+            ("io_read", |l, n| l.io_read = Some(n)),
+            ("io_write", |l, n| l.io_write = Some(n)),
+            ("io_read_ops", |l, n| l.io_read_ops = Some(n)),
+            ("io_write_ops", |l, n| l.io_write_ops = Some(n)),
+        ];
+        for (name, set) in set {
+            for value in [0, u64::MAX] {
+                // No swap is a limit; and the shipped profiles leave rates of i/o to the request.
+                if (name == "swap" && value == 0) || (name.starts_with("io_") && value > 0) {
+                    continue;
+                }
+                let mut asked = spawn(&["true"]);
+                set(&mut asked.limits, value);
+                refused(&mut peer, &asked, Refusal::Invalid, &format!("limits.{name}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_job_has_the_limits_that_were_told() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        let limits = LimitsAsk { pids: Some(20), memory: Some(64 << 20), ..LimitsAsk::default() };
+        let job = Spawn { limits, ..spawn(&["sleep", "1000"]) };
+        peer.say(&Request::Spawn(Box::new(job.clone())));
+        let told = peer.waits_for("the start", |answer| match answer {
+            Answer::Spawned { limits, .. } => Some(*limits),
+            _ => None,
+        });
+        assert_eq!((told.pids, told.memory, told.swap), (20, 64 << 20, 0));
+        let group = executor.stack().job_groups();
+        assert!(!group.is_empty());
+    });
+}

@@ -1,0 +1,216 @@
+//! Too much of what is allowed.
+
+use airlock_e2e::{StackOptions, scale, wait_until};
+use ipc_protocol::{Answer, Claimed, End, JobId, Refusal, Request, Spawn};
+
+use super::{
+    Executor, attack,
+    peer::{fresh_id, sleeper, spawn},
+};
+
+#[test]
+fn more_starts_than_a_second_may_have_are_refused_and_later_ones_are_not() {
+    let executor =
+        Executor::start(StackOptions::new().edit("executor.toml", "starts_per_second = 200", "starts_per_second = 5"));
+    let mut peer = executor.live();
+    let (mut started, mut refused) = (0, 0);
+    for _ in 0..60 {
+        peer.say(&Request::Spawn(Box::new(spawn(&["true"]))));
+    }
+    while started + refused < 60 {
+        let said = peer.waits_for("an answer to each", |answer| match answer {
+            Answer::Exited { job, .. } => Some(Some(*job)),
+            Answer::Refused { refusal: Refusal::Ceiling, message, .. } => {
+                assert!(message.contains("more than 5 starts a second"), "{message}");
+                Some(None)
+            }
+            _ => None,
+        });
+        match said {
+            Some(job) => {
+                started += 1;
+                peer.say(&Request::Release { job });
+            }
+            None => refused += 1,
+        }
+    }
+    assert!((5..=20).contains(&started), "{started} were started");
+    wait_until("a start after the flood", scale::seconds(10), || {
+        let job = spawn(&["true"]);
+        peer.say(&Request::Spawn(Box::new(job.clone())));
+        peer.waits_for("an answer", |answer| match answer {
+            Answer::Exited { job, .. } => Some(Some(*job)),
+            Answer::Refused { .. } => Some(None),
+            _ => None,
+        })
+        .map(|job| peer.say(&Request::Release { job }))
+    });
+}
+
+#[test]
+fn more_jobs_than_the_host_may_hold_are_refused_ended_ones_included() {
+    let executor = Executor::start(StackOptions::new().edit("executor.toml", "jobs = 1000", "jobs = 3"));
+    let mut peer = executor.live();
+    let (ended, running) = (spawn(&["true"]), sleeper());
+    peer.starts(&ended);
+    peer.ends(ended.job);
+    peer.starts(&running);
+    peer.starts(&sleeper());
+    let (refusal, _, message) = peer.is_refused(&spawn(&["true"]));
+    assert_eq!((refusal, message.as_str()), (Refusal::Ceiling, "this host holds 3 jobs, its most"));
+    // What exists is told all the same.
+    peer.starts(&running);
+    peer.say(&Request::Release { job: ended.job });
+    peer.starts(&sleeper());
+    drop(peer);
+    executor.serves_and_nothing_is_left();
+}
+
+#[test]
+fn a_frontend_that_asks_and_never_reads_is_closed_and_costs_a_bounded_memory() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        let body =
+            ipc_protocol::encode_request(&Request::Signal { job: fresh_id(), signal: 1, by: Claimed::default() });
+        let body = body.unwrap_or_default();
+        let frames = [&ipc_protocol::frame_header(body.len())[..], &body].concat().repeat(1000);
+        let begin = std::time::Instant::now();
+        while peer.send(&frames) {
+            assert!(begin.elapsed() < scale::seconds(60), "the executor still listens");
+        }
+        assert!(executor.memory_kib("VmRSS") < 32 * 1024);
+    });
+}
+
+#[test]
+fn jobs_that_write_to_a_frontend_that_never_reads_wait_and_the_rest_goes_on() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        let writers: Vec<Spawn> = (0..8).map(|_| spawn(&["sh", "-c", "exec head -c 30000000 /dev/zero"])).collect();
+        for writer in &writers {
+            peer.say(&Request::Spawn(Box::new(writer.clone())));
+        }
+        wait_until("all writers", scale::seconds(10), || (executor.keepers().len() == 8).then_some(()));
+        // As long as nobody reads, none of them ends; the executor's own memory does not grow with what they write.
+        std::thread::sleep(scale::seconds(1));
+        assert_eq!(executor.keepers().len(), 8);
+        assert!(executor.memory_kib("VmRSS") < 32 * 1024);
+        let mut newer = executor.live();
+        newer.runs_true();
+        assert_eq!(newer.listed.len(), 8);
+    });
+}
+
+#[test]
+fn jobs_whose_output_is_never_acknowledged_wait_at_their_window() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        let job = spawn(&["sh", "-c", "head -c 30000000 /dev/zero"]);
+        peer.starts(&job);
+        let mut arrived = 0;
+        while arrived < 1024 * 1024 {
+            arrived = peer.waits_for("output up to the window", |answer| match answer {
+                Answer::Output { offset, bytes, .. } => Some(offset + bytes.len() as u64),
+                _ => None,
+            });
+        }
+        peer.is_open();
+        assert_eq!(arrived, 1024 * 1024, "more than a window was sent");
+        // From there on all of it comes, once.
+        peer.say(&Request::Ack { job: job.job, stream: ipc_protocol::Stream::Stdout, offset: arrived });
+        let (rest, end) = peer.output_until_end(job.job);
+        assert_eq!((rest.len() as u64 + arrived, end), (30_000_000, End::Exited(0)));
+    });
+}
+
+#[test]
+fn acknowledgements_byte_by_byte_cost_only_time() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        let job = spawn(&["sh", "-c", "head -c 20000 /dev/zero; sleep 1000"]);
+        peer.starts(&job);
+        let mut arrived = 0;
+        while arrived < 20_000 {
+            arrived = peer.waits_for("output", |answer| match answer {
+                Answer::Output { offset, bytes, .. } => Some(offset + bytes.len() as u64),
+                _ => None,
+            });
+        }
+        for offset in 0..=20_000 {
+            peer.say(&Request::Ack { job: job.job, stream: ipc_protocol::Stream::Stdout, offset });
+        }
+        peer.is_open();
+    });
+}
+
+#[test]
+fn a_frontend_can_connect_however_long_the_commands_are_that_the_executor_holds() {
+    attack(|executor| {
+        let long = || "x".repeat(250);
+        let claimed = Claimed { owner: long(), serial: long(), peer: long(), request: long() };
+        let word = "y".repeat(4000);
+        let count = 900 / scale::factor() as usize;
+        let mut peer = executor.live();
+        let mut held = 0;
+        while held < count {
+            let job = Spawn { claimed: claimed.clone(), ..spawn(&["true", &word]) };
+            peer.say(&Request::Spawn(Box::new(job)));
+            held += usize::from(peer.waits_for("a start", |answer| match answer {
+                Answer::Spawned { .. } => Some(true),
+                Answer::Refused { refusal: Refusal::Ceiling, .. } => Some(false),
+                Answer::Refused { message, .. } => panic!("{message}"),
+                _ => None,
+            }));
+        }
+        drop(peer);
+        assert_eq!(executor.live().listed.len(), count);
+    });
+}
+
+#[test]
+fn refusals_without_end_are_counted_in_the_audit_trail_and_not_each_written() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        let before = executor.audit_bytes();
+        for n in 0..2000u128 {
+            let asked = Spawn { job: JobId::from_bytes(n.to_be_bytes()), profile: "nope".into(), ..spawn(&["true"]) };
+            peer.say(&Request::Spawn(Box::new(asked)));
+            peer.waits_for("a refusal", |answer| matches!(answer, Answer::Refused { .. }).then_some(()));
+        }
+        let grown = executor.audit_bytes() - before;
+        assert!(grown < 200_000, "2000 refusals made {grown} bytes of audit");
+    });
+}
+
+#[test]
+fn a_ceiling_of_output_in_flight_holds_over_all_jobs_and_nothing_is_lost() {
+    let options = StackOptions::new().edit("executor.toml", "jobs = 1000", "jobs = 1000\noutput_in_flight = \"1M\"");
+    let executor = Executor::start(options);
+    let mut peer = executor.live();
+    let jobs: Vec<Spawn> = (0..4).map(|_| spawn(&["sh", "-c", "head -c 3000000 /dev/zero"])).collect();
+    for job in &jobs {
+        peer.say(&Request::Spawn(Box::new(job.clone())));
+    }
+    let mut totals = std::collections::HashMap::<JobId, u64>::new();
+    let mut ended = 0;
+    while ended < jobs.len() {
+        let said = peer.waits_for("output and ends", |answer| match answer {
+            Answer::Output { job, stream, offset, bytes, .. } => {
+                let total = totals.entry(*job).or_default();
+                assert_eq!(*offset, *total);
+                *total += bytes.len() as u64;
+                Some(Request::Ack { job: *job, stream: *stream, offset: *total })
+            }
+            Answer::Exited { job, end, .. } => {
+                assert_eq!(*end, End::Exited(0));
+                Some(Request::Release { job: *job })
+            }
+            _ => None,
+        });
+        ended += usize::from(matches!(said, Request::Release { .. }));
+        peer.say(&said);
+    }
+    assert!(totals.values().all(|total| *total == 3_000_000), "{totals:?}");
+    drop(peer);
+    executor.serves_and_nothing_is_left();
+}
