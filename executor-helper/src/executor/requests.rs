@@ -112,6 +112,8 @@ impl Executor {
         // A job may have been lost between the list and this: then its end follows, and there is nothing to compare.
         let Some((serial, job)) = self.job_mut(id) else { return Ok(()) };
         let before = job.in_flight();
+        // With its keeper a job's spools went too: what a former executor took of its output is nowhere but in the frontend's log.
+        let have = if job.keeper.is_some() { have } else { [0, 0] };
         job.resume(have).map_err(|_| Closed::Protocol("resume beyond what was taken"))?;
         let freed = before.saturating_sub(job.in_flight());
         self.after_ack(freed);
@@ -181,14 +183,18 @@ impl Executor {
             return SignalOutcome::NotRunning;
         }
         let fact = StopFact { by: bounded(&by.owner), signal: number, at_ns: now_ns() };
+        // One timer, however often it is asked.
+        let former = job.stopping.as_ref().map_or(u64::MAX, |stopping| stopping.kill_at_ns);
+        let kill_at_ns = kill_at_ns.min(former);
         match &mut job.stopping {
-            Some(stopping) => stopping.kill_at_ns = stopping.kill_at_ns.min(kill_at_ns),
+            Some(stopping) => stopping.kill_at_ns = kill_at_ns,
             none => *none = Some(Stopping { fact, kill_at_ns }),
         }
         let _ = job.record_stop();
         let starting = job.life == Life::Starting;
         // One that is not born yet gets the signal when it is.
         let outcome = if starting { SignalOutcome::Sent } else { send(job, number) };
+        self.timers.remove(&(former, serial, Timer::Kill));
         self.timers.insert((kill_at_ns, serial, Timer::Kill));
         let fields = [
             ("job", json!(id.to_string())),

@@ -1,0 +1,236 @@
+//! The storm: jobs of every kind, clients that follow them, and SIGKILLs of everything, for as long as it is told to. Afterwards
+//! every status and every byte is compared with what the jobs were to do, which the storm knows without Airlock.
+//!
+//! `airlock-storm [--seed N] [--kills K] [--jobs J] [--at-once P] [--keep DIR]`, as root. It ends with 0 when nothing was wrong. The
+//! seed makes the same jobs and the same order of blows again; when each of them falls, the machine decides. With `--keep`, logs and
+//! records stay there when something was wrong.
+
+#![forbid(unsafe_code)]
+
+mod act;
+mod blows;
+mod book;
+mod client;
+mod errand;
+mod leftovers;
+mod rng;
+mod script;
+mod supervisor;
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use airlock_e2e::{Stack, StackOptions, Tool};
+use blows::Targets;
+use book::Book;
+use client::Clients;
+use errand::Errand;
+use leftovers::{Idle, left_over};
+use supervisor::Supervisor;
+use tempfile::TempDir;
+
+/// The user of the frontend in stacks of `deploy/local`.
+const FRONTEND_UID: u32 = 64_100;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("act", rest)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return ExitCode::from(u8::try_from(act::act(rest)).unwrap_or(250));
+    }
+    match Options::parse(&words) {
+        Ok(options) => storm(&options),
+        Err(why) => {
+            eprintln!(
+                "airlock-storm: {why}; airlock-storm [--seed N] [--kills K] [--jobs J] [--at-once P] [--keep DIR]"
+            );
+            ExitCode::from(2)
+        }
+    }
+}
+
+struct Options {
+    seed: u64,
+    kills: u64,
+    jobs: u64,
+    at_once: u64,
+    keep: Option<PathBuf>,
+}
+
+impl Options {
+    fn parse(words: &[String]) -> Result<Self, String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut options = Self { seed: now.as_micros() as u64, kills: 1000, jobs: 2000, at_once: 32, keep: None };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let value = words.next().ok_or_else(|| format!("'{word}' needs a value or is unknown"))?;
+            let number = value.parse().map_err(|_| format!("{word}: '{value}' is not a number"));
+            match word.as_str() {
+                "--seed" => options.seed = number?,
+                "--kills" => options.kills = number?,
+                "--jobs" => options.jobs = number?,
+                "--at-once" => options.at_once = number?,
+                "--keep" => options.keep = Some(PathBuf::from(value)),
+                _ => return Err(format!("unknown option '{word}'")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn storm(options: &Options) -> ExitCode {
+    let &Options { seed, kills, jobs, at_once, .. } = options;
+    println!("storm: --seed {seed} --kills {kills} --jobs {jobs} --at-once {at_once}");
+    let began = Instant::now();
+    let stack = StackOptions::new().start();
+    let mut executor = Supervisor::executor(&stack);
+    let mut frontend = Supervisor::frontend(&stack, FRONTEND_UID);
+    let ground = ground();
+    let program = ground.path().join("job");
+    copy_myself(&program);
+    let clients = Arc::new(Clients::new(&stack));
+    let book = Arc::new(Book::new(clients, program, ground.path().join("truth")));
+    wait_for_service(&book);
+
+    let errands: Vec<_> = (0..at_once).map(|_| in_turn(book.clone(), seed, kills, jobs)).collect();
+    let targets = Targets { stack: &stack, executor: &executor, frontend: &frontend };
+    targets.storm(&book, seed, kills);
+    println!("storm: {kills} kills after {:.0?}; waiting for the last jobs", began.elapsed());
+    book.calm.store(true, Ordering::Relaxed);
+    while errands.iter().any(|errand| !errand.is_finished()) {
+        targets.finish(&book);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+
+    compare_the_list(&book);
+    let ended: BTreeSet<String> = book.ends().into_keys().collect();
+    left_over(&stack, &ended, Duration::from_secs(30))
+        .into_iter()
+        .for_each(|left| book.fail(format!("left over: {left}")));
+    compare_descriptors(&stack, &book, [&executor, &frontend]);
+    let audit = Tool::new(stack.path("bin/airlock-executor")).arg("verify-audit").arg(stack.path("audit/audit.jsonl"));
+    let audit = audit.limit_seconds(300).run();
+    if audit.code() != Some(0) {
+        book.fail(format!("the audit trail: {audit}"));
+    }
+    book.count("starts of the executor", executor.starts());
+    book.count("starts of the frontend", frontend.starts());
+    executor.end().into_iter().chain(frontend.end()).for_each(|complaint| book.fail(complaint));
+    println!(
+        "storm: over after {:.0?}; --seed {seed} --kills {kills} --jobs {jobs} --at-once {at_once}",
+        began.elapsed()
+    );
+    book.print();
+    if book.failures() == 0 {
+        return ExitCode::SUCCESS;
+    }
+    if let Some(folder) = &options.keep {
+        keep(&stack, folder);
+    }
+    ExitCode::FAILURE
+}
+
+// A place that jobs see: not one of the folders that each has for itself.
+fn ground() -> TempDir {
+    let made = tempfile::Builder::new().prefix("airlock-storm-").tempdir_in("/var/lib").and_then(|ground| {
+        std::fs::set_permissions(ground.path(), PermissionsExt::from_mode(0o711))?;
+        let truth = ground.path().join("truth");
+        std::fs::create_dir(&truth)?;
+        std::fs::set_permissions(&truth, PermissionsExt::from_mode(0o1777))?;
+        Ok(ground)
+    });
+    made.unwrap_or_else(|error| panic!("a folder for the jobs below /var/lib: {error}"))
+}
+
+fn copy_myself(to: &Path) {
+    let copied = std::env::current_exe().and_then(|from| std::fs::copy(from, to));
+    let allowed = copied.and_then(|_| std::fs::set_permissions(to, PermissionsExt::from_mode(0o755)));
+    allowed.unwrap_or_else(|error| panic!("copying this program to {}: {error}", to.display()));
+}
+
+fn wait_for_service(book: &Book) {
+    let began = Instant::now();
+    loop {
+        let doctor = book.clients.run(&["doctor"], Duration::from_secs(60));
+        match doctor {
+            Ok(ended) if ended.code == Some(0) => return,
+            _ if began.elapsed() < Duration::from_secs(60) => std::thread::sleep(Duration::from_millis(50)),
+            Ok(ended) => {
+                let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+                return book.fail(format!("the stack does not answer: {ended}; {said}"));
+            }
+            Err(why) => return book.fail(format!("the stack does not answer: {why}")),
+        }
+    }
+}
+
+fn in_turn(book: Arc<Book>, seed: u64, kills: u64, jobs: u64) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        loop {
+            let n = book.jobs.fetch_add(1, Ordering::Relaxed);
+            if n >= jobs && book.kills.load(Ordering::Relaxed) >= kills {
+                return;
+            }
+            Errand::of(book.clone(), seed, n).run();
+        }
+    })
+}
+
+// What was seen at each job's end is still so: ended states never change.
+fn compare_the_list(book: &Book) {
+    let listed = match book.clients.run(&["list", "--all", "--format", "json"], Duration::from_secs(120)) {
+        Ok(ended) if ended.code == Some(0) => ended.stdout,
+        Ok(ended) => return book.fail(format!("no list: {ended}")),
+        Err(why) => return book.fail(why),
+    };
+    let mut expected = book.ends();
+    for line in listed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let Ok(job) = serde_json::from_slice::<serde_json::Value>(line) else {
+            return book.fail(format!("no JSON in the list: {}", String::from_utf8_lossy(line)));
+        };
+        let id = job["job_id"].as_str().unwrap_or_default();
+        let now = errand::state_and_status(&job);
+        match expected.remove(id) {
+            Some(then) if then == now => book.count("ends that stayed as they were", 1),
+            Some(then) => book.fail(format!("{id} was {then} and is {now}")),
+            None if now.starts_with("error") => {}
+            None => book.fail(format!("a job that nobody asked for, or whose start was given up: {job}")),
+        }
+    }
+    expected.into_iter().for_each(|(id, then)| book.fail(format!("{id} was {then} and is not listed")));
+}
+
+// Those that were restarted again and again under jobs hold as many as new ones.
+fn compare_descriptors(stack: &Stack, book: &Book, both: [&Supervisor; 2]) {
+    let after = Idle::of(stack);
+    for process in both {
+        let starts = process.starts();
+        process.signal(rustix::process::Signal::TERM);
+        let began = Instant::now();
+        while process.starts() == starts && began.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    wait_for_service(book);
+    let fresh = Idle::of(stack);
+    if after.executor > fresh.executor {
+        book.fail(format!("the executor holds {} descriptors, a new one {}", after.executor, fresh.executor));
+    }
+    println!("storm: descriptors after {after:?}, of new processes {fresh:?}");
+}
+
+fn keep(stack: &Stack, folder: &Path) {
+    for name in ["log", "audit", "state"] {
+        let to = folder.join(name);
+        let copied = std::fs::create_dir_all(&to)
+            .and_then(|()| Command::new("cp").arg("-a").arg(stack.path(name).join(".")).arg(&to).status());
+        match copied {
+            Ok(status) if status.success() => println!("storm: kept {}", to.display()),
+            other => eprintln!("airlock-storm: keeping {}: {other:?}", to.display()),
+        }
+    }
+}
