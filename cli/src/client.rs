@@ -17,6 +17,8 @@ use tonic::{
 
 /// Bytes of output that may be on their way before the client has taken them.
 const WINDOW: u32 = 8 << 20;
+/// Largest piece of a stream that the server may send at once: more than HTTP/2's 16 KiB, each of which costs both sides a write.
+const FRAME: u32 = 256 << 10;
 /// A page of jobs with long command lines is the largest message.
 const LARGEST_ANSWER: usize = 64 << 20;
 
@@ -70,6 +72,7 @@ impl Client {
         let endpoint = Endpoint::from(authority(dialer.server()))
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
+            .max_frame_size(FRAME)
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(10))
             .user_agent(concat!("airlock/", env!("CARGO_PKG_VERSION")))
@@ -236,7 +239,7 @@ impl Client {
         let (tcp, tls) = stream.get_ref();
         let lost = |error: std::io::Error| Error::Lost(crate::dial::plain_reason(&error));
         let facts = NetworkFacts {
-            address: tcp.peer_addr().map_err(lost)?,
+            address: tcp.get_ref().peer_addr().map_err(lost)?,
             took,
             key_exchange: tls
                 .negotiated_key_exchange_group()

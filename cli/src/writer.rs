@@ -164,9 +164,13 @@ impl Writer {
         if let Some((mut pieces, finished)) = self.unstarted.take() {
             let state = self.state.clone();
             thread::spawn(move || {
-                while let Some(piece) = pieces.blocking_recv() {
-                    state.write(&piece);
-                    state.waiting.fetch_sub(1, Ordering::AcqRel);
+                // All that is there at once: whoever waits for room is woken once for all of them.
+                let mut taken = Vec::with_capacity(QUEUE);
+                while pieces.blocking_recv_many(&mut taken, QUEUE) > 0 {
+                    for piece in taken.drain(..) {
+                        state.write(&piece);
+                        state.waiting.fetch_sub(1, Ordering::AcqRel);
+                    }
                 }
                 let _ = finished.send(());
             });
