@@ -1,6 +1,6 @@
 //! Admission: what the frontend asks for becomes what will be done, or is refused. Pure; the one way to a [`JobPlan`].
 
-use std::ffi::CString;
+use std::{collections::BTreeMap, ffi::CString};
 
 use ipc_protocol::{
     ARGUMENT_BYTES_MAX, Claimed, InputDigest, JobEntry, JobId, Limits, LimitsAsk, NAME_MAX, Phase, Refusal, Spawn,
@@ -181,11 +181,9 @@ fn command(spawn: &Spawn, profile: &Profile) -> Result<(Vec<CString>, Vec<CStrin
 }
 
 fn environment(spawn: &Spawn, profile: &Profile, base: &[(&str, &str)]) -> Result<Vec<CString>, Refused> {
-    let mut variables: Vec<(String, Vec<u8>)> = Vec::new();
-    let mut set = |name: &str, value: &[u8]| {
-        variables.retain(|(n, _)| n != name);
-        variables.push((name.to_owned(), value.to_owned()));
-    };
+    // By name: a request may bring tens of thousands.
+    let mut variables: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut set = |name: &str, value: &[u8]| drop(variables.insert(name.to_owned(), value.to_owned()));
     base.iter().for_each(|(name, value)| set(name, value.as_bytes()));
     profile.env.iter().for_each(|(name, value)| set(name, value.as_bytes()));
     for (name, value) in &spawn.env {

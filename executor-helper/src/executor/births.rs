@@ -70,7 +70,7 @@ impl Executor {
             ("request", json!(requests::bounded(&spawn.claimed.request))),
             ("claimed", requests::claimed(&spawn.claimed)),
             ("why", json!(refused.message)),
-            ("argv", shown(&spawn.argv)),
+            ("argv", shown(spawn.argv.iter().map(Vec::as_slice))),
         ];
         let _ = self.audit.write_refusal("refused", &fields);
         let Refused { refusal, field, message } = refused.clone();
@@ -85,12 +85,14 @@ impl Executor {
             return Err(Refused::new(Refusal::StaleEpoch, "", message));
         }
         let jobs = self.config.ceilings.jobs;
-        if self.jobs.len() as u64 >= jobs {
+        // What is still being emptied has a process and a descriptor too, though its job may be released.
+        let held = self.jobs.len().saturating_add(self.sweeps.len()) as u64;
+        if held >= jobs {
             return Err(ceiling(format!("this host holds {jobs} jobs, its most")));
         }
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let most = descriptors.saturating_sub(DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_JOB;
-        if self.jobs.len() as u64 >= most {
+        if held >= most {
             return Err(ceiling(format!(
                 "the executor's limit of {descriptors} descriptors holds {most} jobs; raise LimitNOFILE"
             )));
@@ -312,9 +314,9 @@ fn started_line<'a>(spawn: &Spawn, plan: &JobPlan) -> [(&'a str, Value); 12] {
         ("claimed", requests::claimed(&entry.claimed)),
         ("profile", json!(entry.profile)),
         ("uid", json!(entry.uid)),
-        ("argv", shown(&spawn.argv)),
+        ("argv", shown(spawn.argv.iter().map(Vec::as_slice))),
         ("argv_sha256", argv_hash(&spawn.argv)),
-        ("env_names", json!(spawn.env.iter().map(|(name, _)| name).collect::<Vec<_>>())),
+        ("env_names", shown(spawn.env.iter().map(|(name, _)| name.as_bytes()))),
         ("cwd", json!(spawn.cwd.as_deref().unwrap_or("default"))),
         ("limits", limits),
         ("input", input),
@@ -325,10 +327,10 @@ fn started_line<'a>(spawn: &Spawn, plan: &JobPlan) -> [(&'a str, Value); 12] {
 const ARGV_MAX: usize = 4096;
 
 // Cut at 4 KiB in all; the hash of the whole then says what was cut.
-fn shown(argv: &[Vec<u8>]) -> Value {
+fn shown<'a>(all: impl Iterator<Item = &'a [u8]>) -> Value {
     let mut left = ARGV_MAX;
     let mut words = Vec::new();
-    for word in argv {
+    for word in all {
         let cut = word.get(..word.len().min(left)).unwrap_or_default();
         words.push(String::from_utf8_lossy(cut).into_owned());
         left = left.saturating_sub(word.len().max(1));

@@ -1,6 +1,6 @@
 //! Too much of what is allowed.
 
-use airlock_e2e::{StackOptions, scale, wait_until};
+use airlock_e2e::{Signal, StackOptions, scale, wait_until};
 use ipc_protocol::{Answer, Claimed, End, JobId, Refusal, Request, Spawn};
 
 use super::{
@@ -213,4 +213,37 @@ fn a_ceiling_of_output_in_flight_holds_over_all_jobs_and_nothing_is_lost() {
     assert!(totals.values().all(|total| *total == 3_000_000), "{totals:?}");
     drop(peer);
     executor.serves_and_nothing_is_left();
+}
+
+#[test]
+fn directories_that_are_still_being_emptied_count_as_jobs_that_the_host_holds() {
+    let executor = Executor::start(StackOptions::new().edit("executor.toml", "jobs = 1000", "jobs = 3"));
+    let mut peer = executor.live();
+    let mut sweepers: Vec<i32> = Vec::new();
+    for _ in 0..3 {
+        let job = spawn(&["sh", "-c", "seq 20000 | xargs touch"]);
+        peer.starts(&job);
+        assert_eq!(peer.ends(job.job), End::Exited(0));
+        peer.say(&Request::Release { job: job.job });
+        // It stands still, as on a disk that does.
+        let begin = std::time::Instant::now();
+        let sweeper = loop {
+            if let Some(new) = executor.sweepers().into_iter().find(|pid| !sweepers.contains(pid)) {
+                break new;
+            }
+            assert!(begin.elapsed() < scale::seconds(20), "nothing empties the directory");
+        };
+        signal(sweeper, Signal::STOP);
+        sweepers.push(sweeper);
+    }
+    assert_eq!(peer.is_refused(&spawn(&["true"])).0, Refusal::Ceiling);
+    sweepers.into_iter().for_each(|pid| signal(pid, Signal::CONT));
+    wait_until("room after the sweep", scale::seconds(30), || executor.sweepers().is_empty().then_some(()));
+    drop(peer);
+    executor.serves_and_nothing_is_left();
+}
+
+fn signal(pid: i32, signal: Signal) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap_or_else(|| panic!("no process {pid}"));
+    rustix::process::kill_process(pid, signal).unwrap_or_else(|error| panic!("{signal:?}: {error}"));
 }

@@ -274,6 +274,24 @@ fn a_stop_at_once_after_the_spawn_ends_the_job() {
 }
 
 #[test]
+fn stops_without_end_of_one_job_cost_no_memory() {
+    attack(|executor| {
+        let mut peer = executor.live();
+        let job = sleeper();
+        peer.starts(&job);
+        let before = executor.memory_kib("VmRSS");
+        for grace in 0..50_000 {
+            peer.say(&Request::Stop { job: job.job, signal: 18, grace_ms: 3_600_000 - grace, by: Claimed::default() });
+            if grace % 100 == 0 {
+                peer.is_open();
+            }
+        }
+        let grown = executor.memory_kib("VmRSS").saturating_sub(before);
+        assert!(grown < 2048, "{grown} KiB were kept");
+    });
+}
+
+#[test]
 fn long_claims_of_who_asks_do_not_fill_the_audit_trail() {
     attack(|executor| {
         let mut peer = executor.live();
@@ -289,5 +307,11 @@ fn long_claims_of_who_asks_do_not_fill_the_audit_trail() {
         peer.is_open();
         let grown = executor.audit_bytes() - before;
         assert!(grown < 60 * 8 * 1024, "60 requests made {grown} bytes of audit");
+        // The names of what is set are part of a line, too.
+        let env = (0..12_000).map(|n| (format!("NAME{n}"), Vec::new())).collect();
+        let many = Spawn { env, ..spawn(&["true"]) };
+        peer.starts(&many);
+        let more = executor.audit_bytes() - before - grown;
+        assert!(more < 24 * 1024, "one start made {more} bytes of audit");
     });
 }

@@ -121,15 +121,20 @@ impl Executor {
     }
 
     /// Pids of keepers and sweepers.
-    pub fn keepers(&self) -> Vec<String> {
-        let mut pids = Vec::new();
-        for leaf in ["keepers", "sweepers"] {
-            for root in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
-                let file = Path::new(root).join(self.stack.cgroup()).join(leaf).join("cgroup.procs");
-                pids.extend(fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned));
-            }
-        }
-        pids
+    pub fn keepers(&self) -> Vec<i32> {
+        [self.members("keepers"), self.members("sweepers")].concat()
+    }
+
+    /// Pids of what empties directories.
+    pub fn sweepers(&self) -> Vec<i32> {
+        self.members("sweepers")
+    }
+
+    fn members(&self, leaf: &str) -> Vec<i32> {
+        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new).into_iter();
+        let files = roots.map(|root| root.join(self.stack.cgroup()).join(leaf).join("cgroup.procs"));
+        let texts: Vec<String> = files.filter_map(|file| fs::read_to_string(file).ok()).collect();
+        texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.parse().ok()).collect()
     }
 
     fn directories(&self) -> Vec<std::path::PathBuf> {

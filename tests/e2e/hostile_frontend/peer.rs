@@ -224,8 +224,8 @@ impl Peer {
         self.say(&Request::Spawn(Box::new(spawn.clone())));
         self.waits_for("the start of a job", |answer| match answer {
             Answer::Spawned { job, pid, uid, .. } if *job == spawn.job => Some((*pid, *uid)),
-            Answer::Refused { message, .. } => panic!("refused: {message}"),
-            Answer::NotStarted { error, .. } => panic!("not started: {}", error.message),
+            Answer::Refused { job, message, .. } if *job == spawn.job => panic!("refused: {message}"),
+            Answer::NotStarted { job, error } if *job == spawn.job => panic!("not started: {}", error.message),
             _ => None,
         })
     }
