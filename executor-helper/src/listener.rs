@@ -6,6 +6,7 @@ use rustix::{
     fd::OwnedFd,
     fs::{Gid, Mode, Uid},
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
+    thread::{NanosleepRelativeResult, Timespec},
 };
 
 use crate::sys::process;
@@ -37,7 +38,10 @@ pub fn make(path: &Path, group: u32) -> Result<OwnedFd, String> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     }
-    if rustix::net::connect(&unix().map_err(|e| fail("socket", e))?, &address).is_ok() {
+    // A birth that was under way when an executor was killed holds its socket until the exec: a moment, not for good.
+    let pause = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+    let listens = || unix().and_then(|socket| rustix::net::connect(&socket, &address)).is_ok();
+    if (0..50).all(|_| listens() && matches!(rustix::thread::nanosleep(&pause), NanosleepRelativeResult::Ok)) {
         return Err(format!("{}: another executor listens there", path.display()));
     }
     match rustix::fs::unlink(path) {
