@@ -6,9 +6,20 @@ fn logs(job: &Job<'_>, words: &[&str]) -> Outcome {
     job.airlock("logs").arg(job.id()).args(words).run().ends_with(0)
 }
 
-/// Ten bytes on stdout, then ten on stderr, then ten on stdout, each surely read before the next.
+/// Ten bytes on stdout, then ten on stderr, then ten on stdout, each surely kept before the next is written.
 fn three_parts(stack: &Stack) -> Job<'_> {
-    let job = stack.job_sh("echo 123456789; sleep 0.3; echo abcdefghi >&2; sleep 0.3; echo 987654321");
+    // In a session of its own, the sleep does not hear the signal that tells the shell to go on.
+    let told = |times: u32| format!("until [ $told -ge {times} ]; do setsid sleep 0.05; done");
+    let script = format!(
+        "told=0; trap 'told=$((told+1))' USR1; echo 123456789; {}; echo abcdefghi >&2; {}; echo 987654321",
+        told(1),
+        told(2)
+    );
+    let job = stack.job_sh(&script);
+    for bytes in [10, 20] {
+        job.has_written(bytes, scale::seconds(30));
+        job.airlock("signal").args([job.id(), "USR1"]).run().ends_with(0);
+    }
     assert_eq!(job.end()["output"]["bytes"], 30);
     job
 }
