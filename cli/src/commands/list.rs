@@ -11,8 +11,6 @@ use airlock_client::{api, state_from_word};
 
 /// The most jobs of one page that the interface allows.
 const PAGE: i32 = 1000;
-/// How many jobs text and JSON show when nobody says how many.
-const USUAL: usize = 100;
 
 /// Lists jobs, newest first.
 ///
@@ -34,8 +32,9 @@ pub async fn list(session: &Session, args: &ListArgs) -> Result<Ending, Failure>
         command: args.command.clone().unwrap_or_default(),
         ..Default::default()
     };
-    // One more than shown tells whether there are more.
-    let most = args.number.unwrap_or(if args.all { usize::MAX } else { USUAL });
+    // Everything that is selected, unless a number is given: a list that is cut unasked misleads scripts. One more than shown
+    // tells whether there are more.
+    let most = args.number.unwrap_or(usize::MAX);
     let mut jobs = all_pages(session, filter, Some(most.saturating_add(1))).await?;
     let more = jobs.len() > most;
     jobs.truncate(most);
@@ -107,7 +106,7 @@ fn summary(session: &Session, args: &ListArgs, jobs: &[api::Job], more: bool, se
         _ => String::new(),
     };
     let further = if more {
-        format!("; there are more: airlock list -n {}", args.number.unwrap_or(USUAL).saturating_mul(10))
+        format!("; there are more: airlock list -n {}", jobs.len().saturating_mul(10))
     } else if args.all {
         String::new()
     } else {
