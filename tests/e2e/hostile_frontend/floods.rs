@@ -243,6 +243,37 @@ fn directories_that_are_still_being_emptied_count_as_jobs_that_the_host_holds() 
     executor.serves_and_nothing_is_left();
 }
 
+#[test]
+fn an_executor_that_is_short_of_descriptors_refuses_jobs_and_serves_on() {
+    use rustix::process::{Resource, Rlimit, prlimit};
+    let executor = Executor::start(StackOptions::new());
+    let pid = rustix::process::Pid::from_raw(executor.stack().pid("executor"));
+    let few = Rlimit { current: Some(300), maximum: Some(300) };
+    prlimit(pid, Resource::Nofile, few).unwrap_or_else(|error| panic!("{error}"));
+    let mut peer = executor.live();
+    for _ in 0..(300 - 256) / 5 {
+        peer.starts(&sleeper());
+    }
+    let (refusal, _, message) = peer.is_refused(&sleeper());
+    assert_eq!(
+        (refusal, message.contains("limit of 300 descriptors holds 8 jobs")),
+        (Refusal::Ceiling, true),
+        "{message}"
+    );
+    for n in 0..1000u128 {
+        peer.say(&Request::Input { job: JobId::from_bytes(n.to_be_bytes()), offset: 0, bytes: vec![1] });
+    }
+    peer.is_open();
+    let half: Vec<_> = (0..20).map(|_| executor.connect()).collect();
+    peer.is_open();
+    assert!(executor.descriptors() < 300);
+    drop(half);
+    drop(peer);
+    let mut newer = executor.live();
+    newer.ends_and_releases_everything();
+    newer.runs_true();
+}
+
 fn signal(pid: i32, signal: Signal) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap_or_else(|| panic!("no process {pid}"));
     rustix::process::kill_process(pid, signal).unwrap_or_else(|error| panic!("{signal:?}: {error}"));

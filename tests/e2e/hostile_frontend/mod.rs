@@ -1,6 +1,7 @@
 //! Somebody has taken over the frontend and says to the executor whatever they like. Each case ends with the same question:
 //! does the executor go on serving, as small as before, with nothing of the attack left on the host?
 
+mod chance;
 mod configuration;
 mod contents;
 mod floods;
@@ -139,6 +140,17 @@ impl Executor {
 
     fn directories(&self) -> Vec<std::path::PathBuf> {
         fs::read_dir(self.stack.path("work")).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.stack.log("executor");
+            let last: Vec<&str> = log.lines().rev().take(20).collect();
+            eprintln!("the executor said last:");
+            last.iter().rev().for_each(|line| eprintln!("  {line}"));
+        }
     }
 }
 

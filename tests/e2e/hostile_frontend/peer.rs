@@ -131,6 +131,20 @@ impl Peer {
         assert_eq!(self.signal(JobId::from_bytes([0xee; 16]), 1), SignalOutcome::Unknown);
     }
 
+    // One answer, if one is there; one of which `pick` makes nothing is forgotten.
+    fn hears_now<T>(&mut self, mut pick: impl FnMut(&Answer<'_>) -> Option<T>) -> Option<T> {
+        match self.next() {
+            Next::Body(body) => pick(&decode_answer(&body).unwrap_or_else(|error| panic!("{error}"))),
+            Next::Nothing => None,
+            Next::Closed => panic!("the executor closed the connection"),
+        }
+    }
+
+    /// Reads what is there and forgets it.
+    pub fn reads_a_little(&mut self) {
+        let _ = self.next();
+    }
+
     fn next(&mut self) -> Next {
         if let Some(body) = self.incoming.next_body().unwrap_or_else(|error| panic!("{error}")) {
             return Next::Body(body.to_vec());
@@ -193,14 +207,18 @@ impl Peer {
         for job in held.clone() {
             self.say(&Request::Stop { job, signal: 9, grace_ms: 0, by: Claimed::default() });
         }
+        let begin = Instant::now();
         while !held.is_empty() {
-            let said = self.waits_for("the end of every job", |answer| match answer {
+            let left: Vec<_> = self.listed.iter().filter(|entry| held.contains(&entry.job)).collect();
+            assert!(begin.elapsed() < scale::seconds(15), "these jobs do not end: {left:#?}");
+            let said = self.hears_now(|answer| match answer {
                 Answer::Output { job, stream, offset, bytes, .. } => {
                     Some(Request::Ack { job: *job, stream: *stream, offset: offset + bytes.len() as u64 })
                 }
-                Answer::Exited { job, .. } => Some(Request::Release { job: *job }),
+                Answer::Exited { job, .. } | Answer::NotStarted { job, .. } => Some(Request::Release { job: *job }),
                 _ => None,
             });
+            let Some(said) = said else { continue };
             if let Request::Release { job } = said {
                 held.retain(|id| *id != job);
             }
