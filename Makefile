@@ -5,7 +5,7 @@ DENY  := $(TOOLS)/bin/cargo-deny
 DEB   := $(TOOLS)/bin/cargo-deb
 
 .DEFAULT_GOAL := help
-.PHONY: help build deb demo test test-vm check fmt figures deps-apt clean-local bench bench-short
+.PHONY: help build deb demo test test-vm check fmt figures deps-apt clean-local bench bench-short storm storm-short
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -31,6 +31,12 @@ bench: build ## what Airlock costs beside ssh, the bare kernel and bare TLS, int
 
 bench-short: build ## shows in a minute that the bench works; judges no times (root)
 	AIRLOCK_BIN=$(CURDIR)/target/release bench/run --short
+
+storm: build ## kills everything at random under 2,000 jobs and compares every status and byte with the truth (root)
+	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm $(STORM)
+
+storm-short: build ## the same for about a minute; STORM="--seed N" repeats one, here and above (root)
+	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm --kills 60 --jobs 150 $(STORM)
 
 check: figures $(DENY) ## formatting, lints, documentation, licences and dependencies, and the size of the root code
 	cargo fmt --all --check

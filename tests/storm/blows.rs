@@ -60,10 +60,10 @@ impl Targets<'_> {
             if book.running() == 0 || self.stack.job_groups().is_empty() {
                 continue;
             }
-            let live = self.stack.job_groups().len() as u64;
+            let live = book.running() as u64;
             let blow = rng.weighted(&WEIGHTS);
             if self.strike(book, &mut rng, blow) {
-                book.count("sum of groups of live jobs at the blows", live);
+                book.count("jobs that ran, summed over the blows", live);
             }
         }
     }
