@@ -18,8 +18,10 @@ def what_was_recorded_is_there_and_what_ran_is_lost(operator):
     job = wait_for("the job is told as ended", lambda: (lambda job: job if "ended_at" in job else None)(
         json.loads(sh(f"airlock status {running} --format json").out)))
     expect(job["state"] == "lost" and job["lost_reason"], job)
-    lines = [int(line) for line in sh(f"airlock logs {running}").out.split()]
-    expect(lines[:5] == [1, 2, 3, 4, 5], f"its output: {lines[:10]}")
+    # 123: nobody can know whether these were its last words.
+    logs = sh(f"airlock logs {running}", code=123)
+    lines = [int(line) for line in logs.out.split()]
+    expect(len(lines) >= 10 and lines == list(range(1, len(lines) + 1)) and "may be missing" in logs.err, logs)
 
 
 def nothing_of_dead_jobs_is_left(_operator):
