@@ -12,7 +12,7 @@ use crate::{
 pub fn run(bench: &Bench) -> Result<Findings> {
     let stack = &bench.stack;
     let [run, ssh, fresh, whoami, version] = in_turns(
-        bench.size(200, 3),
+        bench.size(100, 3),
         [
             Box::new(|| milliseconds(stack.airlock()?.args(["run", "--", "true"]))),
             Box::new(|| milliseconds(&mut bench.ssh.over_master(&["true"]))),

@@ -13,7 +13,10 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
-use super::{Bench, stream::on_signal};
+use super::{
+    Bench,
+    stream::{READY, on_signal},
+};
 use crate::{
     measure::{Budget, Curve, Findings, Row, Series},
     peers::mib,
@@ -35,7 +38,7 @@ struct Seen {
 
 /// A thousand followers, each with a connection of its own, and the same over few connections.
 pub fn run(bench: &Bench) -> Result<Findings> {
-    let bytes: u64 = bench.size(8 << 20, 256 << 10);
+    let bytes: u64 = bench.size(2 << 20, 256 << 10);
     let most = bench.size(1000, 20);
     let rounds = bench.size(3, 1);
     let path = bench.random_file(bytes)?;
@@ -101,7 +104,7 @@ async fn round(bench: &Bench, file: &str, followers: usize, connections: usize) 
     let starter = bench.stack.client()?;
     let job = start(&starter, &["sh", "-c", &on_signal(file)]).await?;
     let before = usage::resident_kib(frontend)?;
-    let wanted: [u8; 32] = Sha256::digest(std::fs::read(file)?).into();
+    let wanted: [u8; 32] = Sha256::new_with_prefix(READY).chain_update(std::fs::read(file)?).finalize().into();
     let attached = Arc::new(AtomicUsize::new(0));
     let mut reading = JoinSet::new();
     let clients: Vec<Client> = (0..connections).map(|_| bench.stack.client()).collect::<Result<_>>()?;
@@ -161,12 +164,14 @@ async fn read(client: Client, job: String, attached: Arc<AtomicUsize>) -> Result
     let mut hash = Sha256::new();
     while let Some(event) = follower.next().await? {
         match event {
-            FollowEvent::Begin { .. } => {
-                attached.fetch_add(1, Ordering::Relaxed);
+            FollowEvent::Chunk(chunk) => {
+                if chunk.offset == 0 {
+                    attached.fetch_add(1, Ordering::Relaxed);
+                }
+                hash.update(&chunk.data);
             }
-            FollowEvent::Chunk(chunk) => hash.update(&chunk.data),
             FollowEvent::Gap(gap) => anyhow::bail!("a gap: {gap:?}"),
-            FollowEvent::Lost | FollowEvent::Resumed | FollowEvent::End { .. } => {}
+            FollowEvent::Begin { .. } | FollowEvent::Lost | FollowEvent::Resumed | FollowEvent::End { .. } => {}
         }
     }
     Ok(hash.finalize().into())

@@ -28,7 +28,7 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         let jobs = bench.size(25 * in_flight.clamp(8, 32), 8);
         let mut spent = Spent::default();
         let [ours, same, plain] = in_turns(
-            bench.size(15, 2),
+            bench.size(11, 2),
             [
                 Box::new(|| {
                     let before = Spent::so_far(bench)?;

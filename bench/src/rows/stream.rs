@@ -2,11 +2,11 @@
 
 use std::{
     process::{Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use airlock_client::Client;
-use anyhow::{Context, Result, ensure};
+use airlock_client::{Client, FollowEvent, Follower, OutputQuery};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::Bench;
 use crate::{
@@ -16,9 +16,13 @@ use crate::{
     usage,
 };
 
-/// A shell line for a job that writes this file once it gets SIGUSR1. The shell would tell of its sleep's end by the signal.
+/// What a job of [`on_signal`] says when it can be signalled.
+pub const READY: &str = "ready\n";
+
+/// A shell line for a job that says that it is ready, and writes this file once it gets SIGUSR1. (Standard error is closed, or
+/// the shell would tell of its sleep's end by the signal.)
 pub fn on_signal(file: &str) -> String {
-    format!("exec 2>/dev/null; trap go=1 USR1; while [ -z \"$go\" ]; do sleep 0.02; done; exec cat {file}")
+    format!("exec 2>/dev/null; trap go=1 USR1; echo ready; while [ -z \"$go\" ]; do sleep 0.02; done; exec cat {file}")
 }
 
 /// All rows of the output.
@@ -103,8 +107,9 @@ fn live_to_four(bench: &Bench, file: &str, rounds: usize) -> Result<Vec<Row>> {
                     followers
                         .push(bench.stack.airlock()?.args(["logs", "--follow", &job]).stdout(Stdio::null()).spawn()?);
                 }
+                bench.runtime.block_on(ready(&client, &job))?;
                 // Time enough for each to have connected; one that comes later reads what it missed from the log.
-                std::thread::sleep(std::time::Duration::from_millis(300));
+                std::thread::sleep(Duration::from_millis(300));
                 let begun = Instant::now();
                 bench.runtime.block_on(client.signal(&job, 10))?;
                 for mut follower in followers {
@@ -128,6 +133,17 @@ fn live_to_four(bench: &Bench, file: &str, rounds: usize) -> Result<Vec<Row>> {
     )?;
     let what = "live output to four followers, all together";
     Ok(vec![Row::pair(what, "MiB/s", &ours, "four times ssh -S cat", &ssh)])
+}
+
+/// Waits for a job's first output.
+async fn ready(client: &Client, job: &str) -> Result<()> {
+    let mut follower = Follower::new(client.clone(), OutputQuery::follow(job, 0), PATIENCE);
+    while let Some(event) = follower.next().await? {
+        if matches!(event, FollowEvent::Chunk(_)) {
+            return Ok(());
+        }
+    }
+    bail!("job {job} ended before it was ready")
 }
 
 /// A finished job that wrote this file.
