@@ -1,5 +1,7 @@
 //! Frontend and executor die and come back; the jobs run on, and nothing of theirs is lost.
 
+use rustix::process::{Pid, kill_process};
+
 use airlock_e2e::{Job, Process, Sha256Reader, Signal, Stack, Tool, scale, wait_until};
 
 const WRITTEN: u64 = 1 << 30;
@@ -122,6 +124,20 @@ fn a_deadline_holds_while_the_executor_is_dead() {
 }
 
 #[test]
+fn a_deadline_holds_while_the_executor_is_stopped() {
+    let stack = Stack::start();
+    let job = stack.job(&["--timeout", "2s", "--", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"]);
+    job.has_said("ready");
+    let pid = job.status()["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a pid");
+    stack.signal("executor", Signal::STOP);
+    wait_until("the keeper to end it", scale::seconds(60), || (!Process::new(pid).lives()).then_some(()));
+    stack.signal("executor", Signal::CONT);
+    let end = job.end();
+    assert_eq!((&end["state"], &end["exit_status"]), (&"timed-out".into(), &124.into()), "{end}");
+    assert_eq!(end["exit"]["signal"], 9, "nobody but the keeper could end it: {end}");
+}
+
+#[test]
 fn jobs_with_their_limits_uids_and_names_are_the_same_after_both_were_killed() {
     let stack = Stack::start();
     let jobs: Vec<Job<'_>> = (0..5)
@@ -194,6 +210,53 @@ fn a_stopped_frontend_ends_its_streams_so_that_clients_come_back_or_say_how() {
     stack.up().ends_with(0);
     let job = stack.airlock("alice").args(["status", "last", "--format", "json"]).run().ends_with(0).json();
     assert_eq!(job["state"], "running", "{job}");
+}
+
+#[test]
+fn a_job_whose_keeper_and_executor_are_killed_is_lost_with_its_output_and_nobody_else_suffers() {
+    let stack = Stack::start();
+    let lost = stack.job_sh("head -c 100000 /dev/zero; echo over; sleep 1000");
+    lost.has_said("over");
+    let kept = stack.job_sh("trap 'echo late; exit 7' USR1; echo ready; while :; do sleep 0.1; done");
+    kept.has_said("ready");
+    let keeper = keeper_of(lost.id());
+    stack.end("executor", Signal::KILL);
+    kill_process(keeper, Signal::KILL).expect("the keeper");
+    stack.up().ends_with(0);
+    let end = lost.end();
+    assert_eq!((&end["state"], &end["lost_reason"]), (&"lost".into(), &"keeper died".into()), "{end}");
+    assert_eq!(end["output"]["stdout_bytes"], 100_005, "{end}");
+    stack.airlock("alice").args(["signal", kept.id(), "USR1"]).run().ends_with(0);
+    assert_eq!(kept.end()["exit_status"], 7);
+    assert_eq!(kept.stdout(), b"ready\nlate\n");
+    assert!(stack.job_groups().is_empty(), "{:?}", stack.job_groups());
+}
+
+// A keeper says in its command line whose it is.
+fn keeper_of(job: &str) -> Pid {
+    let told = format!("airlock-keeper\0{job}\0");
+    let pids = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let mut pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let keeper =
+        pids.find(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == told.as_bytes()));
+    keeper.and_then(Pid::from_raw).expect("a keeper")
+}
+
+#[test]
+fn output_is_exact_when_many_jobs_end_while_others_write() {
+    let stack = Stack::start();
+    let many = |n: usize| {
+        let script = format!("i=0; while [ $i -lt 40 ]; do head -c 200001 /dev/zero | tr '\\0' {n}; i=$((i+1)); done");
+        (n, stack.job_sh(&script))
+    };
+    let jobs: Vec<_> = (1..=9).map(many).collect();
+    for (n, job) in jobs {
+        assert_eq!(job.end()["exit_status"], 0);
+        let expected = n.to_string().as_bytes()[0];
+        let log = job.stdout();
+        assert_eq!(log.len(), 40 * 200_001);
+        assert!(log.iter().all(|byte| *byte == expected), "bytes of something else in the output of {}", job.id());
+    }
 }
 
 #[test]
