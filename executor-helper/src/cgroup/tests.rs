@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::mount_points;
+use super::{Hierarchy, mount_points};
+use crate::config::Ceilings;
 
 const HYBRID: &str = "\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -37,4 +38,26 @@ fn a_controller_is_found_by_its_whole_name() {
 fn a_list_without_a_tree_has_none() {
     assert_eq!(mount_points("", "cgroup2", None).next(), None);
     assert_eq!(mount_points("x - \n - cgroup2\n", "cgroup2", None).next(), None);
+}
+
+#[test]
+fn a_unit_that_does_not_run_is_named_and_its_group_is_not_made() {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let Some(root) = mount_points(&mounts, "cgroup2", None).next() else {
+        println!("skipped: a_unit_that_does_not_run_is_named_and_its_group_is_not_made: no cgroup v2 is mounted");
+        return;
+    };
+    let ceilings = Ceilings {
+        jobs: 1,
+        memory: 1 << 30,
+        cpu_milli: None,
+        pids: 100,
+        starts_per_second: 1,
+        output_in_flight: 0,
+        input_in_flight: 0,
+    };
+    let opened = Hierarchy::open("airlock-none-such.service", &ceilings, None);
+    let said = opened.err().unwrap_or_default();
+    assert!(said.contains("systemctl start airlock-none-such.service"), "{said}");
+    assert!(!root.join("airlock-none-such.service").exists(), "a group that only systemd may make was made");
 }
