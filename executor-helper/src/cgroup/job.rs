@@ -161,8 +161,7 @@ impl<'a> JobGroup<'a> {
     fn set_memory(&self, memory: u64, swap: Option<u64>) -> Result<(), LimitError> {
         self.set(Controller::Memory, "memory.max", "memory.limit_in_bytes", &memory.to_string())?;
         let Some(swap) = swap else { return Ok(()) };
-        let v1 = self.place(Controller::Memory).is_some();
-        let bound = match v1 {
+        let bound = match self.place(Controller::Memory).is_some() {
             true => self.set(
                 Controller::Memory,
                 "",
@@ -171,14 +170,14 @@ impl<'a> JobGroup<'a> {
             ),
             false => self.set(Controller::Memory, "memory.swap.max", "", &swap.to_string()),
         };
+        // memory.oom.group stays 0: a job that survives the death of one of its processes is not killed for it, as in v1.
         match bound {
             // A kernel that does not account swap, on a host that has none.
             Err(error) if error.errno == Errno::NOENT.raw_os_error() && rustix::system::sysinfo().totalswap == 0 => {
                 Ok(())
             }
             other => other,
-        }?;
-        if v1 { Ok(()) } else { self.set(Controller::Memory, "memory.oom.group", "", "1") }
+        }
     }
 
     fn set_io(&self, which: usize, value: u64) -> Result<(), LimitError> {
