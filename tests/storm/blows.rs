@@ -53,10 +53,11 @@ pub struct Targets<'s> {
 
 impl Targets<'_> {
     /// Hits until so many kills counted. A kill while no job lives does not count.
-    pub fn storm(&self, book: &Book, seed: u64, kills: u64) {
+    /// `patience` stretches the pauses, for a storm that has most of its kills elsewhere.
+    pub fn storm(&self, book: &Book, seed: u64, kills: u64, patience: u32) {
         let mut rng = Rng::part(seed, u64::MAX);
         while book.kills.load(Ordering::Relaxed) < kills {
-            sleep(pause(&mut rng));
+            sleep(pause(&mut rng) * patience);
             if book.running() == 0 || self.stack.job_groups().is_empty() {
                 continue;
             }

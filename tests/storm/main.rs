@@ -1,9 +1,10 @@
 //! The storm: jobs of every kind, clients that follow them, and SIGKILLs of everything, for as long as it is told to. Afterwards
 //! every status and every byte is compared with what the jobs were to do, which the storm knows without Airlock.
 //!
-//! `airlock-storm [--seed N] [--kills K] [--jobs J] [--at-once P] [--keep DIR]`, as root. It ends with 0 when nothing was wrong. The
-//! seed makes the same jobs and the same order of blows again; when each of them falls, the machine decides. With `--keep`, logs and
-//! records stay there when something was wrong.
+//! `airlock-storm [--seed N] [--kills K] [--jobs J] [--at-once P] [--points C] [--keep DIR]`, as root. It ends with 0 when nothing was
+//! wrong. The seed makes the same jobs and the same order of blows again; when each of them falls, the machine decides. With
+//! `--points`, so many of a hundred starts of the two processes run under strace, which kills them at a chosen system call. With
+//! `--keep`, logs and records stay there when something was wrong.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,7 @@ mod book;
 mod client;
 mod errand;
 mod leftovers;
+mod points;
 mod rng;
 mod script;
 mod supervisor;
@@ -31,9 +33,11 @@ use book::Book;
 use client::Clients;
 use errand::Errand;
 use leftovers::{Idle, left_over};
+use points::Points;
 use supervisor::Supervisor;
 use tempfile::TempDir;
 
+const USAGE: &str = "airlock-storm [--seed N] [--kills K] [--jobs J] [--at-once P] [--points C] [--keep DIR]";
 /// The user of the frontend in stacks of `deploy/local`.
 const FRONTEND_UID: u32 = 64_100;
 
@@ -45,9 +49,7 @@ fn main() -> ExitCode {
     match Options::parse(&words) {
         Ok(options) => storm(&options),
         Err(why) => {
-            eprintln!(
-                "airlock-storm: {why}; airlock-storm [--seed N] [--kills K] [--jobs J] [--at-once P] [--keep DIR]"
-            );
+            eprintln!("airlock-storm: {why}; {USAGE}");
             ExitCode::from(2)
         }
     }
@@ -58,13 +60,15 @@ struct Options {
     kills: u64,
     jobs: u64,
     at_once: u64,
+    points: u64,
     keep: Option<PathBuf>,
 }
 
 impl Options {
     fn parse(words: &[String]) -> Result<Self, String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut options = Self { seed: now.as_micros() as u64, kills: 1000, jobs: 2000, at_once: 32, keep: None };
+        let mut options =
+            Self { seed: now.as_micros() as u64, kills: 1000, jobs: 2000, at_once: 32, points: 0, keep: None };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let value = words.next().ok_or_else(|| format!("'{word}' needs a value or is unknown"))?;
@@ -74,6 +78,7 @@ impl Options {
                 "--kills" => options.kills = number?,
                 "--jobs" => options.jobs = number?,
                 "--at-once" => options.at_once = number?,
+                "--points" => options.points = number?,
                 "--keep" => options.keep = Some(PathBuf::from(value)),
                 _ => return Err(format!("unknown option '{word}'")),
             }
@@ -87,18 +92,18 @@ fn storm(options: &Options) -> ExitCode {
     println!("storm: --seed {seed} --kills {kills} --jobs {jobs} --at-once {at_once}");
     let began = Instant::now();
     let stack = StackOptions::new().start();
-    let mut executor = Supervisor::executor(&stack);
-    let mut frontend = Supervisor::frontend(&stack, FRONTEND_UID);
     let ground = ground();
     let program = ground.path().join("job");
     copy_myself(&program);
     let clients = Arc::new(Clients::new(&stack));
     let book = Arc::new(Book::new(clients, program, ground.path().join("truth")));
+    let mut executor = Supervisor::executor(&stack, &book, Points::of_executor(seed, options.points));
+    let mut frontend = Supervisor::frontend(&stack, &book, Points::of_frontend(seed, options.points), FRONTEND_UID);
     wait_for_service(&book);
 
     let errands: Vec<_> = (0..at_once).map(|_| in_turn(book.clone(), seed, kills, jobs)).collect();
     let targets = Targets { stack: &stack, executor: &executor, frontend: &frontend };
-    targets.storm(&book, seed, kills);
+    targets.storm(&book, seed, kills, if options.points > 0 { 8 } else { 1 });
     println!("storm: {kills} kills after {:.0?}; waiting for the last jobs", began.elapsed());
     book.calm.store(true, Ordering::Relaxed);
     while errands.iter().any(|errand| !errand.is_finished()) {

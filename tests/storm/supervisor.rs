@@ -2,13 +2,17 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use airlock_e2e::Stack;
+
+use crate::book::Book;
+use crate::points::Points;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A process that is kept alive until [`Supervisor::end`].
@@ -32,41 +36,29 @@ struct State {
 
 impl Supervisor {
     /// Takes over the executor of a stack: what runs is asked to end, and started again from here.
-    pub fn executor(stack: &Stack) -> Self {
-        let program = stack.path("bin/airlock-executor");
-        let config = stack.path("executor.toml");
-        Self::take_over(stack, "executor", move || {
-            let mut command = Command::new(&program);
-            command.arg("--config").arg(&config);
-            command
-        })
+    pub fn executor(stack: &Stack, book: &Arc<Book>, points: Points) -> Self {
+        let words = ["bin/airlock-executor", "executor.toml"].map(|name| stack.path(name).display().to_string());
+        let [program, config] = words;
+        Self::take_over(stack, "executor", book, points, vec![program, "--config".into(), config])
     }
 
     /// Takes over the frontend of a stack.
-    pub fn frontend(stack: &Stack, uid: u32) -> Self {
-        let program = stack.path("bin/airlock-frontend");
-        let config = stack.path("frontend.toml");
-        Self::take_over(stack, "frontend", move || {
-            let mut command = Command::new("setpriv");
-            let ids = [format!("--reuid={uid}"), format!("--regid={uid}")];
-            command.args(ids).args([
-                "--clear-groups",
-                "--no-new-privs",
-                "--inh-caps=-all",
-                "--bounding-set=-all",
-                "--",
-            ]);
-            command.arg(&program).arg("--config").arg(&config);
-            command
-        })
+    pub fn frontend(stack: &Stack, book: &Arc<Book>, points: Points, uid: u32) -> Self {
+        let mut words = vec!["setpriv".to_owned(), format!("--reuid={uid}"), format!("--regid={uid}")];
+        words.extend(
+            ["--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"].map(Into::into),
+        );
+        words.extend([stack.path("bin/airlock-frontend").display().to_string(), "--config".into()]);
+        words.push(stack.path("frontend.toml").display().to_string());
+        Self::take_over(stack, "frontend", book, points, words)
     }
 
-    fn take_over(stack: &Stack, name: &'static str, command: impl Fn() -> Command + Send + 'static) -> Self {
+    fn take_over(stack: &Stack, name: &'static str, book: &Arc<Book>, points: Points, words: Vec<String>) -> Self {
         stack.end(name, Signal::TERM);
         let shared = Arc::new(Mutex::new(State::default()));
         let (log, pid_file) = (stack.path(&format!("log/{name}.log")), stack.path(&format!("run/{name}.pid")));
-        let state = shared.clone();
-        let thread = std::thread::spawn(move || supervise(name, &command, &log, &pid_file, &state));
+        let mut keeping = Keeping { name, words, log, pid_file, points, book: book.clone(), shared: shared.clone() };
+        let thread = std::thread::spawn(move || keeping.run());
         Self { name, shared, thread: Some(thread) }
     }
 
@@ -115,60 +107,93 @@ impl Supervisor {
 const SLOW_START: Duration = Duration::from_millis(200);
 const SETTLED: Duration = Duration::from_secs(1);
 
-fn supervise(name: &str, command: &impl Fn() -> Command, log: &Path, pid_file: &Path, shared: &Mutex<State>) {
-    loop {
-        let mut child = {
-            let mut state = locked(shared);
-            if state.ending {
-                return;
-            }
-            match start(command(), log) {
-                Ok(child) => {
-                    state.pid = Some(child.id().cast_signed());
-                    (state.sent, state.starts) = (None, state.starts + 1);
-                    state.since = Some(Instant::now());
-                    drop(std::fs::write(pid_file, format!("{}\n", child.id())));
-                    child
-                }
-                Err(error) => {
-                    state.complaints.push(format!("starting the {name}: {error}"));
-                    return;
-                }
-            }
-        };
-        let ended = loop {
-            {
-                let mut state = locked(shared);
-                match child.try_wait() {
-                    Ok(None) => {}
-                    ended => {
-                        state.pid = None;
-                        break ended;
-                    }
-                }
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        };
-        let mut state = locked(shared);
-        let as_asked = match (&ended, state.sent) {
-            (Ok(Some(status)), Some(Signal::KILL)) => status.signal() == Some(9) || status.code() == Some(0),
-            (Ok(Some(status)), Some(_)) => status.code() == Some(0) || status.signal() == Some(15),
-            _ => false,
-        };
-        if !as_asked {
+struct Keeping {
+    name: &'static str,
+    words: Vec<String>,
+    log: PathBuf,
+    pid_file: PathBuf,
+    points: Points,
+    book: Arc<Book>,
+    shared: Arc<Mutex<State>>,
+}
+
+impl Keeping {
+    fn run(&mut self) {
+        loop {
+            let (words, point) = self.points.next(&self.words, self.book.calm.load(Ordering::Relaxed));
+            let Some(mut child) = self.start(&words) else { return };
+            let ended = self.wait_for(&mut child);
+            let mut state = locked(&self.shared);
             let sent = state.sent;
-            let said = std::fs::read_to_string(log).unwrap_or_default();
-            let last = said.lines().last().unwrap_or_default().to_owned();
+            let as_asked = match (&ended, sent) {
+                (Ok(Some(status)), Some(Signal::KILL)) => status.signal() == Some(9) || status.code() == Some(0),
+                (Ok(Some(status)), Some(_)) => status.code() == Some(0) || status.signal() == Some(15),
+                _ => false,
+            };
+            if as_asked {
+                continue;
+            }
+            if let (Ok(Some(status)), Some(point)) = (&ended, &point)
+                && status.signal() == Some(9)
+            {
+                if self.book.running() > 0 {
+                    self.book.killed(&format!("kills: {} at {point}", self.name));
+                }
+                continue;
+            }
+            let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let last = said.lines().last().unwrap_or_default();
+            let name = self.name;
             state.complaints.push(format!("the {name} ended by itself ({ended:?}, sent {sent:?}); it said: {last}"));
             drop(state);
             std::thread::sleep(SLOW_START);
         }
     }
+
+    fn start(&self, words: &[String]) -> Option<Child> {
+        let mut state = locked(&self.shared);
+        if state.ending {
+            return None;
+        }
+        match spawn(words, &self.log) {
+            Ok(child) => {
+                state.pid = Some(child.id().cast_signed());
+                (state.sent, state.starts) = (None, state.starts + 1);
+                state.since = Some(Instant::now());
+                // For deploy/local, which ends what it finds there.
+                drop(std::fs::write(&self.pid_file, format!("{}\n", child.id())));
+                Some(child)
+            }
+            Err(error) => {
+                state.complaints.push(format!("starting the {}: {error}", self.name));
+                None
+            }
+        }
+    }
+
+    fn wait_for(&self, child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
+        loop {
+            {
+                let mut state = locked(&self.shared);
+                match child.try_wait() {
+                    Ok(None) => {}
+                    ended => {
+                        state.pid = None;
+                        return ended;
+                    }
+                }
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
 }
 
-fn start(mut command: Command, log: &Path) -> std::io::Result<std::process::Child> {
+fn spawn(words: &[String], log: &Path) -> std::io::Result<Child> {
     let log = OpenOptions::new().append(true).create(true).open(log)?;
-    command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
+    let (program, arguments) = words.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().current_dir("/");
+    command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0).spawn()
 }
 
