@@ -220,3 +220,6 @@ fn crl_warnings(
     }
     Ok(warnings)
 }
+
+#[cfg(test)]
+mod tests;
