@@ -25,9 +25,10 @@ enum Blow {
     RestartExecutor,
     RestartFrontend,
     StopExecutor,
+    StopFrontend,
 }
 
-const WEIGHTS: [(Blow, u64); 11] = [
+const WEIGHTS: [(Blow, u64); 12] = [
     (Blow::Executor, 34),
     (Blow::Frontend, 30),
     (Blow::Both, 12),
@@ -39,6 +40,7 @@ const WEIGHTS: [(Blow, u64); 11] = [
     (Blow::RestartExecutor, 4),
     (Blow::RestartFrontend, 4),
     (Blow::StopExecutor, 2),
+    (Blow::StopFrontend, 2),
 ];
 
 /// The three who are hit.
@@ -119,12 +121,8 @@ impl Targets<'_> {
             Blow::ReloadFrontend => did(self.frontend.reload(), "reloads: frontend"),
             Blow::RestartExecutor => did(self.executor.signal(Signal::TERM), "restarts: executor"),
             Blow::RestartFrontend => did(self.frontend.signal(Signal::TERM), "restarts: frontend"),
-            Blow::StopExecutor => {
-                let hit = did(self.executor.signal(Signal::STOP), "executor stopped for a moment");
-                sleep(Duration::from_millis(rng.between(100, 2000)));
-                self.executor.signal(Signal::CONT);
-                hit
-            }
+            Blow::StopExecutor => did(hold(self.executor, rng), "executor stopped for a moment"),
+            Blow::StopFrontend => did(hold(self.frontend, rng), "frontend stopped for a moment"),
         }
     }
 
@@ -146,8 +144,16 @@ impl Targets<'_> {
     }
 }
 
-/// The keeper of a job, by its command line.
-pub fn keeper_of(id: &str) -> Option<i32> {
+// Neither dead nor alive for a while.
+fn hold(target: &Supervisor, rng: &mut Rng) -> bool {
+    let hit = target.signal(Signal::STOP);
+    sleep(Duration::from_millis(rng.between(100, 3000)));
+    target.signal(Signal::CONT);
+    hit
+}
+
+// The keeper of a job, by its command line.
+fn keeper_of(id: &str) -> Option<i32> {
     let wanted = format!("airlock-keeper\0{id}\0");
     let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.into_iter()

@@ -347,8 +347,8 @@ impl Errand {
     }
 }
 
-// What a client says for itself on standard error, such as that the server is away or how the job ended.
-fn without_talk(found: &[u8]) -> Vec<u8> {
+/// Standard error of a client without what it says for itself, such as that the server is away or how the job ended.
+pub fn without_talk(found: &[u8]) -> Vec<u8> {
     const TALK: [&[u8]; 2] = [b"airlock: ", b"{\"error\":"];
     let mut rest = found;
     let mut left = Vec::with_capacity(found.len());

@@ -18,6 +18,8 @@ mod points;
 mod rng;
 mod script;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;

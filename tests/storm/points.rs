@@ -12,7 +12,7 @@ pub struct Points {
 }
 
 // Every call of theirs that leaves something behind, and some around them.
-const OF_EXECUTOR: [&str; 22] = [
+const OF_EXECUTOR: [&str; 26] = [
     "mkdir",
     "mkdirat",
     "chown",
@@ -21,7 +21,9 @@ const OF_EXECUTOR: [&str; 22] = [
     "pwrite64",
     "memfd_create",
     "ftruncate",
-    "dup3",
+    "fcntl",
+    "pipe2",
+    "dup2",
     "clone3",
     "close",
     "epoll_ctl",
@@ -31,26 +33,31 @@ const OF_EXECUTOR: [&str; 22] = [
     "sendto",
     "pread64",
     "read",
-    "kill",
+    "pidfd_open",
+    "pidfd_send_signal",
     "waitid",
     "unlinkat",
-    "rmdir",
+    "kill",
+    "epoll_pwait",
 ];
-const OF_FRONTEND: [&str; 14] = [
+const OF_FRONTEND: [&str; 17] = [
     "openat",
     "mkdir",
     "write",
     "writev",
     "pwrite64",
     "pwritev",
-    "fdatasync",
     "fsync",
     "ftruncate",
     "sendto",
     "recvfrom",
     "read",
-    "unlink",
+    "preadv2",
     "close",
+    "fcntl",
+    "accept4",
+    "epoll_wait",
+    "unlink",
 ];
 
 impl Points {
