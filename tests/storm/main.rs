@@ -37,7 +37,6 @@ use errand::Errand;
 use leftovers::{Idle, left_over};
 use points::Points;
 use supervisor::Supervisor;
-use tempfile::TempDir;
 
 const USAGE: &str = "airlock-storm [--seed N] [--kills K] [--jobs J] [--at-once P] [--points C] [--keep DIR]";
 /// The user of the frontend in stacks of `deploy/local`.
@@ -94,11 +93,11 @@ fn storm(options: &Options) -> ExitCode {
     println!("storm: --seed {seed} --kills {kills} --jobs {jobs} --at-once {at_once}");
     let began = Instant::now();
     let stack = StackOptions::new().start();
-    let ground = ground();
-    let program = ground.path().join("job");
+    let ground = ground(&stack);
+    let program = ground.join("job");
     copy_myself(&program);
     let clients = Arc::new(Clients::new(&stack));
-    let book = Arc::new(Book::new(clients, program, ground.path().join("truth")));
+    let book = Arc::new(Book::new(clients, program, ground.join("truth")));
     let mut executor = Supervisor::executor(&stack, &book, Points::of_executor(seed, options.points));
     let mut frontend = Supervisor::frontend(&stack, &book, Points::of_frontend(seed, options.points), FRONTEND_UID);
     wait_for_service(&book);
@@ -141,16 +140,16 @@ fn storm(options: &Options) -> ExitCode {
     ExitCode::FAILURE
 }
 
-// A place that jobs see: not one of the folders that each has for itself.
-fn ground() -> TempDir {
-    let made = tempfile::Builder::new().prefix("airlock-storm-").tempdir_in("/var/lib").and_then(|ground| {
-        std::fs::set_permissions(ground.path(), PermissionsExt::from_mode(0o711))?;
-        let truth = ground.path().join("truth");
-        std::fs::create_dir(&truth)?;
-        std::fs::set_permissions(&truth, PermissionsExt::from_mode(0o1777))?;
-        Ok(ground)
-    });
-    made.unwrap_or_else(|error| panic!("a folder for the jobs below /var/lib: {error}"))
+// A place that jobs see, and that goes with the stack.
+fn ground(stack: &Stack) -> PathBuf {
+    let ground = stack.path("storm");
+    let truth = ground.join("truth");
+    let made = std::fs::create_dir(&ground)
+        .and_then(|()| std::fs::set_permissions(&ground, PermissionsExt::from_mode(0o711)))
+        .and_then(|()| std::fs::create_dir(&truth))
+        .and_then(|()| std::fs::set_permissions(&truth, PermissionsExt::from_mode(0o1777)));
+    made.unwrap_or_else(|error| panic!("a folder for the jobs in {}: {error}", ground.display()));
+    ground
 }
 
 fn copy_myself(to: &Path) {

@@ -79,7 +79,7 @@ impl Points {
         let at = self.rng.between(0, self.calls.len() as u64);
         let call = usize::try_from(at).ok().and_then(|at| self.calls.get(at)).copied().unwrap_or("write");
         // The first ones belong to the start of the program, where an executor finds its jobs again.
-        let most = 1 << self.rng.between(1, 12);
+        let most = 1 << self.rng.between(1, 9);
         let nth = self.rng.between(1, most);
         let inject = format!("inject={call}:signal=KILL:when={nth}");
         // Detached, so that the pid is the program's own.
