@@ -53,7 +53,7 @@ impl Ssh {
             ),
         )?;
         let log = fs::File::create(folder.join("log"))?;
-        let mut server = Command::new("/usr/sbin/sshd");
+        let mut server = ending_with_us("/usr/sbin/sshd");
         server.args(["-D", "-e", "-f"]).arg(folder.join("sshd_config")).stdin(Stdio::null()).stderr(log);
         let server = server.spawn().context("/usr/sbin/sshd (package openssh-server)")?;
         let mut ssh = Self { folder: folder.to_owned(), server, master: placeholder()?, cipher: String::new() };
@@ -62,7 +62,9 @@ impl Ssh {
             ensure!(begun.elapsed() < Duration::from_secs(10), "sshd does not listen; see {at}/log");
             std::thread::sleep(Duration::from_millis(20));
         }
-        ssh.master = ssh.client().args(["-M", "-N", "peer"]).stdin(Stdio::null()).spawn()?;
+        let mut master = ending_with_us("ssh");
+        master.arg("-F").arg(folder.join("ssh_config")).args(["-M", "-N", "peer"]);
+        ssh.master = master.stdin(Stdio::null()).spawn()?;
         while !ssh.client().args(["-O", "check", "peer"]).stderr(Stdio::null()).status()?.success() {
             ensure!(begun.elapsed() < Duration::from_secs(20), "no ssh connection to sshd; see {at}/log");
             std::thread::sleep(Duration::from_millis(20));
@@ -120,6 +122,13 @@ impl Drop for Ssh {
             let _ = child.wait();
         }
     }
+}
+
+// The kernel ends it when the bench dies, in whatever way.
+fn ending_with_us(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", program]);
+    command
 }
 
 // Stands where the master will be until sshd listens, so that a failure before that ends sshd too.
