@@ -130,7 +130,7 @@ impl Midwife {
             errno: e.errno,
             detail: e.to_string(),
         })?;
-        let v1 = group.v1_procs().map_err(at(Step::Cgroup))?;
+        let v1 = group.v1_tasks().map_err(at(Step::Cgroup))?;
         self.start(hierarchy, plan, passport, input, &group, &v1).map_err(at(Step::Descriptors))
     }
 

