@@ -125,9 +125,10 @@ impl Keeping {
             let ended = self.wait_for(&mut child);
             let mut state = locked(&self.shared);
             let sent = state.sent;
+            // A restart may have been under way when the kill came: the SIGTERM then ended it, in its first moments even by signal.
             let as_asked = match (&ended, sent) {
-                (Ok(Some(status)), Some(Signal::KILL)) => status.signal() == Some(9) || status.code() == Some(0),
-                (Ok(Some(status)), Some(_)) => status.code() == Some(0) || status.signal() == Some(15),
+                (Ok(Some(status)), Some(_)) if status.code() == Some(0) || status.signal() == Some(15) => true,
+                (Ok(Some(status)), Some(Signal::KILL)) => status.signal() == Some(9),
                 _ => false,
             };
             if as_asked {
