@@ -1,10 +1,12 @@
 """What the executor's unit takes from jobs, and the traps that a unit sets for jobs that outlive it. Each with live jobs."""
 
 import pathlib
+import re
 
 from host import background, bob, ended, expect, group, main_pid, sh, show, start, status, wait_for
 
 CONFIGURATION = pathlib.Path("/etc/airlock/executor.toml")
+NAMESPACES = pathlib.Path("/etc/systemd/system/airlock-executor.service.d/50-namespaces.conf")
 PROFILES = """
 [profile.www]
 run_as = "pool"
@@ -41,15 +43,14 @@ def what_the_unit_hides_is_named_and_opened_by_its_drop_in(operator):
 
 
 def without_the_capability_for_namespaces_the_executor_says_so(_operator):
-    drop_in = pathlib.Path("/etc/systemd/system/airlock-executor.service.d/50-namespaces.conf")
-    drop_in.symlink_to("/dev/null")
+    NAMESPACES.symlink_to("/dev/null")
     job = start("-- sleep 1000")
     try:
         sh("systemctl daemon-reload; systemctl restart airlock-executor", code=1)
         said = sh("journalctl --unit airlock-executor --lines 20 --output cat --no-pager").out
         expect("CapabilityBoundingSet" in said, said)
     finally:
-        drop_in.unlink()
+        NAMESPACES.unlink()
         sh("systemctl daemon-reload; systemctl restart airlock-executor")
     wait_for("the executor serves again", lambda: bob("airlock run -- true", code=None).code == 0)
     expect(status(job)["state"] == "running", "the job did not outlive an executor that could not start")
@@ -57,6 +58,7 @@ def without_the_capability_for_namespaces_the_executor_says_so(_operator):
 
 
 def tmp_of_jobs_outlives_the_executor(_operator):
+    sh("rm -f /tmp/of-a-job /tmp/look")
     script = "echo kept > /tmp/of-a-job; while [ ! -e /tmp/look ]; do sleep 0.2; done; cat /tmp/of-a-job"
     own = start(f"-- sh -c '{script.replace('/tmp/look', '$TMPDIR/look')}'")
     shared = start(f"--profile plain -- sh -c '{script}'")
@@ -94,16 +96,26 @@ def no_job_can_lower_its_score_below_zero(_operator):
 
 
 def pipes_keep_their_size_past_a_thousand_jobs(_operator):
-    hold = "import os, time; p = [os.pipe() for _ in range(2500)]; print('held', flush=True); time.sleep(600)"
-    # As many as 1,250 jobs would have, held by root without the capability to pass the bound, as the executor does.
+    hold = "import os, time; p = [os.pipe() for _ in range(2500)]; print('held', flush=True); time.sleep(900)"
+    # As many as 1,250 jobs would have, held by root without the capabilities that pass the bound. The executor is without them
+    # where no profile has namespaces.
+    text, job = CONFIGURATION.read_text(), start("-- sleep 1000")
+    CONFIGURATION.write_text(re.sub(r"(?m)^namespaces = \[.*\]$", "namespaces = []", text))
+    NAMESPACES.symlink_to("/dev/null")
     hoard = background(f"ulimit -n 8192; exec setpriv --bounding-set=-all --inh-caps=-all python3 -c \"{hold}\"", user="root")
     try:
+        sh("systemctl daemon-reload; systemctl restart airlock-executor")
         expect(hoard.stdout.readline().strip() == "held", "the pipes could not be made")
         size = bob("airlock run -- python3 -c 'import fcntl; print(fcntl.fcntl(1, 1032))'").out
         expect(int(size) == 65536, f"a job's pipe holds {size} bytes")
+        expect(status(job)["state"] == "running", status(job))
     finally:
         hoard.kill()
         hoard.wait()
+        NAMESPACES.unlink()
+        CONFIGURATION.write_text(text)
+        sh("systemctl daemon-reload; systemctl restart airlock-executor")
+    bob(f"airlock stop {job}")
 
 
 def nothing_restarts_the_jobs_unit_by_itself(_operator):
