@@ -130,7 +130,8 @@ fn interactive_options_of_other_tools_are_answered_with_what_to_write() {
 fn on_a_terminal_input_that_is_not_sent_is_pointed_out() {
     let stack = Stack::shared();
     let airlock = stack.path("bin/airlock");
-    let line = format!("echo data | {} -i alice run -- cat", airlock.display());
+    // A file: a pipe's other end may not have written yet when the client looks.
+    let line = format!("{} -i alice run -- cat < {}", airlock.display(), stack.path("env").display());
     let shell = Tool::new("sh").args(["-c", &line]);
     let shell =
         shell.env("AIRLOCK_SERVER", stack.address()).env("AIRLOCK_CERTS", stack.certs()).env("HOME", "/nonexistent");
