@@ -43,6 +43,7 @@ def what_the_unit_hides_is_named_and_opened_by_its_drop_in(operator):
 
 
 def without_the_capability_for_namespaces_the_executor_says_so(_operator):
+    NAMESPACES.parent.mkdir(exist_ok=True)
     NAMESPACES.symlink_to("/dev/null")
     job = start("-- sleep 1000")
     try:
@@ -101,6 +102,7 @@ def pipes_keep_their_size_past_a_thousand_jobs(_operator):
     # where no profile has namespaces.
     text, job = CONFIGURATION.read_text(), start("-- sleep 1000")
     CONFIGURATION.write_text(re.sub(r"(?m)^namespaces = \[.*\]$", "namespaces = []", text))
+    NAMESPACES.parent.mkdir(exist_ok=True)
     NAMESPACES.symlink_to("/dev/null")
     hoard = background(f"ulimit -n 8192; exec setpriv --bounding-set=-all --inh-caps=-all python3 -c \"{hold}\"", user="root")
     try:
