@@ -6,9 +6,20 @@ use airlock_e2e::{Job, Process, Sha256Reader, Signal, Stack, Tool, scale, wait_u
 
 const WRITTEN: u64 = 1 << 30;
 
-/// A job that tells the digest of its gibibyte on stderr before it writes it.
+const PARTS: u64 = 40;
+
+/// A job that tells the digest of its gibibyte on stderr before it writes it. Where less is written, it takes its time, or it would
+/// have ended before anything else has.
 fn big_writer(stack: &Stack, size: u64) -> Job<'_> {
-    stack.job_sh(&format!("head -c {size} /dev/urandom > data && sha256sum < data >&2 && cat data"))
+    let part = size / PARTS;
+    let write = match scale::factor() {
+        1 => "cat data".to_owned(),
+        _ => format!(
+            "for n in $(seq 0 {}); do dd if=data bs={part} skip=$n count=1 status=none; sleep 1; done",
+            PARTS - 1
+        ),
+    };
+    stack.job_sh(&format!("head -c {size} /dev/urandom > data && sha256sum < data >&2 && {write}"))
 }
 
 fn digest_of_log(job: &Job<'_>) -> (u64, String) {
@@ -26,7 +37,7 @@ fn told_digest(job: &Job<'_>) -> String {
 /// Ends one process again and again while a job writes, and compares what was kept with what it wrote.
 fn the_log_is_exact_after_ending(process: &str, signal: Signal) {
     let stack = Stack::start();
-    let size = scale::bytes(WRITTEN);
+    let size = scale::bytes(WRITTEN) / PARTS * PARTS;
     let job = big_writer(&stack, size);
     let pid = job.status()["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a pid");
     let follower = job.airlock("logs").args(["-f", "--stdout", job.id()]).start_unread();
