@@ -5,7 +5,7 @@ DENY  := $(TOOLS)/bin/cargo-deny
 DEB   := $(TOOLS)/bin/cargo-deb
 
 .DEFAULT_GOAL := help
-.PHONY: help build deb demo test test-vm test-vm-all check fmt figures deps-apt clean-local bench bench-short storm storm-short
+.PHONY: help build deb demo test test-vm test-deb check fmt figures deps-apt clean-local bench bench-short storm storm-short
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -23,13 +23,10 @@ test: build ## every test that needs no virtual machine; says what was skipped a
 	deploy/test
 
 # The hostile frontend's cases meet no kernel interface that differs between the layouts; under emulation they take as long as all the rest.
-test-vm: build $(DEB) ## the end-to-end tests in Debian 12, the package under an operator's hands in Debian 13, with systemd (root)
+test-vm: build ## the end-to-end tests in a Debian 12 guest with systemd and pure cgroup v2, under QEMU (root)
 	deploy/vm/run --seconds 3000 -- --skip hostile_frontend
-	deploy/vm/operator/run --suite trixie
 
-test-vm-all: build $(DEB) ## both in both, which takes twice as long (root)
-	deploy/vm/run -- --skip hostile_frontend
-	deploy/vm/run --suite trixie -- --skip hostile_frontend
+test-deb: build $(DEB) ## the package under an operator's hands, in Debian 12 and 13 guests, along docs/operator.md (root)
 	deploy/vm/operator/run
 
 bench: build ## what Airlock costs beside ssh, the bare kernel and bare TLS, into bench/RESULTS.md (root, a quiet machine)
