@@ -15,7 +15,8 @@ use anyhow::{Context, Result, bail, ensure};
 pub struct Ssh {
     folder: PathBuf,
     server: Child,
-    master: Child,
+    /// `None` until sshd listens.
+    master: Option<Child>,
     cipher: String,
 }
 
@@ -56,7 +57,7 @@ impl Ssh {
         let mut server = ending_with_us("/usr/sbin/sshd");
         server.args(["-D", "-e", "-f"]).arg(folder.join("sshd_config")).stdin(Stdio::null()).stderr(log);
         let server = server.spawn().context("/usr/sbin/sshd (package openssh-server)")?;
-        let mut ssh = Self { folder: folder.to_owned(), server, master: placeholder()?, cipher: String::new() };
+        let mut ssh = Self { folder: folder.to_owned(), server, master: None, cipher: String::new() };
         let begun = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             ensure!(begun.elapsed() < Duration::from_secs(10), "sshd does not listen; see {at}/log");
@@ -64,7 +65,7 @@ impl Ssh {
         }
         let mut master = ending_with_us("ssh");
         master.arg("-F").arg(folder.join("ssh_config")).args(["-M", "-N", "peer"]);
-        ssh.master = master.stdin(Stdio::null()).spawn()?;
+        ssh.master = Some(master.stdin(Stdio::null()).spawn()?);
         while !ssh.client().args(["-O", "check", "peer"]).stderr(Stdio::null()).status()?.success() {
             ensure!(begun.elapsed() < Duration::from_secs(20), "no ssh connection to sshd; see {at}/log");
             std::thread::sleep(Duration::from_millis(20));
@@ -94,7 +95,8 @@ impl Ssh {
 
     /// Server and open client.
     pub fn pids(&self) -> Result<[i32; 2]> {
-        Ok([i32::try_from(self.server.id())?, i32::try_from(self.master.id())?])
+        let master = self.master.as_ref().context("ssh has no master")?;
+        Ok([i32::try_from(self.server.id())?, i32::try_from(master.id())?])
     }
 
     fn client(&self) -> Command {
@@ -117,7 +119,7 @@ impl Ssh {
 
 impl Drop for Ssh {
     fn drop(&mut self) {
-        for child in [&mut self.master, &mut self.server] {
+        for child in self.master.iter_mut().chain([&mut self.server]) {
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -129,9 +131,4 @@ fn ending_with_us(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", program]);
     command
-}
-
-// Stands where the master will be until sshd listens, so that a failure before that ends sshd too.
-fn placeholder() -> Result<Child> {
-    Ok(Command::new("true").spawn()?)
 }
