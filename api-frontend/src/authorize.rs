@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use airlock_proto::identity::Role;
 
-use crate::policy::Visibility;
+use crate::policy::{Terms, Visibility};
 
 /// What a call does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,6 +97,8 @@ pub struct Caller {
     pub role: Role,
     /// Whose jobs users see, at the time of this call.
     pub visibility: Visibility,
+    /// The profiles they may use, the group in which their jobs count, and the rule that says so.
+    pub terms: Terms,
     /// The id of this call, which both journals carry.
     pub request_id: String,
 }
@@ -147,7 +149,8 @@ mod tests {
 
     fn caller(role: Role, visibility: Visibility) -> Caller {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        Caller { name: "bob".into(), serial: "1".into(), peer, role, visibility, request_id: "r".into() }
+        let (name, serial, request_id) = ("bob".into(), "1".into(), "r".into());
+        Caller { name, serial, peer, role, visibility, terms: Terms::default(), request_id }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::policy::RoleSource;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     name: String,
+    organizations: Vec<String>,
     units: Vec<String>,
     alternative_names: Vec<String>,
     serial: String,
@@ -41,10 +42,12 @@ impl Identity {
         if name.is_empty() || name.chars().count() > NAME_CHARACTERS_MAX || name.chars().any(char::is_control) {
             return Err(IdentityError::CommonName);
         }
+        let organizations = cert.subject().iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned);
         let units = cert.subject().iter_organizational_unit().filter_map(|ou| ou.as_str().ok()).map(str::to_owned);
         let seconds = u64::try_from(cert.validity().not_after.timestamp()).unwrap_or(0);
         Ok(Self {
             name: name.to_owned(),
+            organizations: organizations.collect(),
             units: units.collect(),
             alternative_names: alternative_names(&cert),
             serial: format!("{:x}", cert.tbs_certificate.serial),
@@ -56,6 +59,11 @@ impl Identity {
     /// The common name: the owner of jobs. Two certificates with one name are one person.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Organisations.
+    pub fn organizations(&self) -> &[String] {
+        &self.organizations
     }
 
     /// Organisational units.
@@ -133,6 +141,7 @@ mod tests {
     fn a_certificate_is_read_whole() {
         let der = certificate(|params| {
             params.distinguished_name.push(DnType::CommonName, "Zoë Müller");
+            params.distinguished_name.push(DnType::OrganizationName, "Example");
             params.distinguished_name.push(DnType::OrganizationalUnitName, "build");
             params.subject_alt_names.push(SanType::URI("spiffe://example/zoe".try_into().unwrap()));
             params.serial_number = Some(SerialNumber::from_slice(&[0x5e, 0x1f]));
@@ -140,7 +149,10 @@ mod tests {
         });
         let identity = Identity::from_der(&der).unwrap();
         assert_eq!((identity.name(), identity.serial()), ("Zoë Müller", "5e1f"));
-        assert_eq!(identity.units(), ["build"]);
+        assert_eq!(
+            (identity.organizations(), identity.units()),
+            (&["Example".to_owned()][..], &["build".to_owned()][..])
+        );
         assert_eq!(identity.alternative_names(), ["spiffe://example/zoe"]);
         assert_eq!(identity.not_after(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_893_456_000));
     }

@@ -1,13 +1,27 @@
-//! The operator's policy: whose jobs users see, where roles come from, and what is kept of output.
+//! The operator's policy: who may ask for what, whose jobs users see, and what is kept of output.
 //!
 //! This is convenience and order. What can run at all is the executor's configuration, which the frontend cannot change.
+
+mod file;
+mod group;
+mod rule;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::{FileError, Size, Span, parse_toml, read_toml};
+use crate::config::{FileError, Size, parse_toml, read_text};
+use crate::identity::Identity;
+
+pub use group::{Bounds, Charge, Group, GroupFull, Sums};
+pub use rule::{DecidedBy, NoRole, Standing, Terms};
+
+use file::PolicyFile;
+use rule::Rule;
 
 /// Whose jobs a user sees. Admins and readers see all in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -58,6 +72,8 @@ pub enum WhenFull {
 pub struct Policy {
     visibility: Visibility,
     roles_from: Vec<RoleSource>,
+    rules: Vec<Rule>,
+    groups: usize,
     output: OutputPolicy,
 }
 
@@ -71,24 +87,34 @@ pub struct OutputPolicy {
     reserve: Size,
 }
 
-impl Default for Policy {
-    fn default() -> Self {
-        Self::from(PolicyFile::default())
-    }
-}
-
 impl Policy {
-    /// Reads a policy file; a path of `None` means the defaults. Blocks.
+    /// Reads a policy file; a path of `None` means the defaults. Blocks. The error names file and line.
     pub fn load(path: Option<&Path>) -> Result<Self, FileError> {
         match path {
             None => Ok(Self::default()),
-            Some(path) => Ok(read_toml::<PolicyFile>(path)?.into()),
+            Some(path) => Self::parse(path, &read_text(path)?),
         }
     }
 
     /// Parses the text of a policy file that stands in `path`.
     pub fn parse(path: &Path, text: &str) -> Result<Self, FileError> {
-        Ok(parse_toml::<PolicyFile>(path, text)?.into())
+        parse_toml::<PolicyFile>(path, text)?.into_policy(path, text)
+    }
+
+    /// What the holder of a certificate is here: by the first rule that fits or, where the policy has no rules, by the role
+    /// that the certificate carries.
+    pub fn judge(&self, identity: &Identity) -> Result<Standing, NoRole> {
+        rule::judge(&self.rules, &self.roles_from, identity)
+    }
+
+    /// How many rules there are.
+    pub fn rules(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// How many groups there are.
+    pub fn groups(&self) -> usize {
+        self.groups
     }
 
     /// Whose jobs users see.
@@ -131,109 +157,5 @@ impl OutputPolicy {
     /// Free disk below which nothing new is started.
     pub fn reserve(&self) -> Size {
         self.reserve
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct PolicyFile {
-    visibility: Visibility,
-    roles_from: Vec<RoleSource>,
-    output: OutputTable,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct OutputTable {
-    per_job: Size,
-    when_full: WhenFull,
-    keep: Span,
-    keep_total: Size,
-    reserve: Size,
-}
-
-impl Default for PolicyFile {
-    fn default() -> Self {
-        Self {
-            visibility: Visibility::Own,
-            roles_from: vec![RoleSource::Extension, RoleSource::Ou],
-            output: OutputTable::default(),
-        }
-    }
-}
-
-impl Default for OutputTable {
-    fn default() -> Self {
-        Self {
-            per_job: Size::from_bytes(10 * GIB),
-            when_full: WhenFull::DropOldest,
-            keep: Span::new(Duration::from_secs(30 * 86_400)),
-            keep_total: Size::from_bytes(200 * GIB),
-            reserve: Size::from_bytes(2 * GIB),
-        }
-    }
-}
-
-impl From<PolicyFile> for Policy {
-    fn from(file: PolicyFile) -> Self {
-        let output = OutputPolicy {
-            per_job: file.output.per_job,
-            when_full: file.output.when_full,
-            keep: file.output.keep.duration(),
-            keep_total: file.output.keep_total,
-            reserve: file.output.reserve,
-        };
-        Self { visibility: file.visibility, roles_from: file.roles_from, output }
-    }
-}
-
-const GIB: u64 = 1 << 30;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Policy, String> {
-        Policy::parse(Path::new("/etc/airlock/policy.toml"), text).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn an_absent_policy_and_an_empty_one_are_the_documented_defaults() {
-        let policy = Policy::load(None).unwrap();
-        assert_eq!(parse("").unwrap(), policy);
-        assert_eq!(policy.visibility(), Visibility::Own);
-        assert_eq!(policy.roles_from(), [RoleSource::Extension, RoleSource::Ou]);
-        let output = policy.output();
-        assert_eq!(output.per_job().to_string(), "10G");
-        assert_eq!(output.when_full(), WhenFull::DropOldest);
-        assert_eq!(output.keep(), Duration::from_secs(30 * 86_400));
-        assert_eq!((output.keep_total().to_string(), output.reserve().to_string()), ("200G".into(), "2G".into()));
-    }
-
-    #[test]
-    fn every_setting_is_heeded() {
-        let text = "visibility = \"all\"\nroles_from = []\n[output]\nper_job = \"1M\"\nwhen_full = \"stop\"\nkeep = \"1h30m\"\n\
-                    keep_total = \"5G\"\nreserve = 0\n";
-        let policy = parse(text).unwrap();
-        assert_eq!((policy.visibility(), policy.roles_from()), (Visibility::All, &[][..]));
-        let output = policy.output();
-        assert_eq!((output.per_job().bytes(), output.when_full()), (1 << 20, WhenFull::Stop));
-        assert_eq!((output.keep(), output.keep_total().bytes()), (Duration::from_secs(5400), 5 << 30));
-        assert_eq!(output.reserve().bytes(), 0);
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_policy_is_said_with_its_line() {
-        for (text, said) in [
-            ("[output]\nper_jobs = 1\n", ":2: unknown key 'per_jobs' in [output]; did you mean 'per_job'?"),
-            ("visibility = \"some\"\n", ":1: unknown variant `some`, expected `own` or `all`"),
-            (
-                "\n[output]\nkeep = \"soon\"\n",
-                ":3: 'soon' is not a duration; use numbers with s, m, h or d, such as 1h30m",
-            ),
-            ("[output]\nkeep_total = \"5GB\"\n", ":2: '5GB' could mean powers of 1000 or 1024; write G (1024)"),
-        ] {
-            assert_eq!(parse(text).unwrap_err(), format!("/etc/airlock/policy.toml{said}"));
-        }
     }
 }

@@ -123,6 +123,15 @@ fn hint(source: &io::Error) -> &'static str {
     }
 }
 
+fn policy_line(policy: &Policy) -> String {
+    let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
+    let rules = match policy.rules() {
+        0 => "no rules: the certificate's role decides".to_owned(),
+        n => format!("{}, {}", count(n, "rule"), count(policy.groups(), "group")),
+    };
+    format!("visibility {}, {rules}", policy.visibility().as_str())
+}
+
 /// Prints one line per finding.
 fn check(arguments: &Arguments) -> ExitCode {
     let mut failed = 0;
@@ -139,7 +148,7 @@ fn check(arguments: &Arguments) -> ExitCode {
         Ok(config) => {
             say("ok", "config", arguments.config.display().to_string());
             match Policy::load(config.policy()) {
-                Ok(policy) => say("ok", "policy", format!("visibility {}", policy.visibility().as_str())),
+                Ok(policy) => say("ok", "policy", policy_line(&policy)),
                 Err(error) => say("FAIL", "policy", error.to_string()),
             }
             match TlsSetup::load(config.tls()) {

@@ -17,11 +17,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
 use crate::config::{Config, FileError};
 use crate::executor::Connector;
-use crate::grpc::Service;
+use crate::grpc::{Door, Service};
 use crate::jobs::{Jobs, SetupError, Stops};
 use crate::policy::Policy;
 use crate::tls::{Acceptor, Registry, TlsError, TlsSetup};
@@ -106,6 +107,7 @@ impl Frontend {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()?;
         let service = Service::new(jobs.clone(), self.policy.clone(), self.stops.closing.clone());
+        let door = Door::new(self.config.host(), self.policy.clone());
         let service = JobServiceServer::new(service).max_decoding_message_size(self.config.limits().message_bytes());
 
         let (ready, connections) = mpsc::channel(64);
@@ -124,7 +126,11 @@ impl Frontend {
         notify(&[NotifyState::Ready]);
         tracing::info!(listen = %self.config.listen(), host = self.config.host(), "serving");
 
-        let serving = self.builder().add_service(service).add_service(health_service).add_service(reflection);
+        let serving = self
+            .builder()
+            .add_service(service)
+            .add_service(InterceptedService::new(health_service, door.clone()))
+            .add_service(InterceptedService::new(reflection, door));
         let incoming = ReceiverStream::new(connections).map(Ok::<_, io::Error>);
         let served = serving.serve_with_incoming_shutdown(incoming, closing.clone().cancelled_owned());
         let served = tokio::select! {
@@ -158,7 +164,7 @@ impl Frontend {
         let registry = self.registry.clone();
         let recheck = move || {
             registry.recheck(|peer, chain| {
-                let role = |policy: &Policy| peer.identity.role(policy.roles_from()).ok().flatten();
+                let role = |policy: &Policy| policy.judge(&peer.identity).ok().map(|standing| standing.role);
                 // Calls are judged one by one; a stream was judged when it began.
                 let may_go_on = role(&before) == role(&policy) && before.visibility() == policy.visibility();
                 tls.accepts(chain) && may_go_on

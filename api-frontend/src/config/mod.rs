@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use toml_file::{FileError, parse as parse_toml, read as read_toml};
-pub use units::{Size, Span, UnitError, duration_words, roughly};
+pub use toml_file::{FileError, parse as parse_toml, read as read_toml, read_text};
+pub use units::{Cores, Size, Span, UnitError, duration_words, roughly};
 
 /// Where the configuration stands when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/airlock/frontend.toml";

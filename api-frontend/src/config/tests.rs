@@ -62,6 +62,24 @@ fn sizes_are_powers_of_1024_and_ambiguous_units_are_refused() {
 }
 
 #[test]
+fn cores_are_numbers_or_percentages_and_shown_exactly() {
+    for (text, milli, shown) in [
+        ("2", 2000, "2"),
+        ("1.5", 1500, "1.5"),
+        ("150%", 1500, "1.5"),
+        ("50%", 500, "0.5"),
+        ("0.25", 250, "0.25"),
+        ("0", 0, "0"),
+    ] {
+        let cores: Cores = text.parse().unwrap();
+        assert_eq!((cores.milli(), cores.to_string()), (milli, shown.to_owned()), "{text}");
+    }
+    for text in ["", "%", "two", "-1", "1e3", "NaN", "1.5.5", "2 cores", "99999999999"] {
+        assert!(text.parse::<Cores>().is_err(), "{text} was taken for a number of cores");
+    }
+}
+
+#[test]
 fn durations_add_up() {
     for (text, seconds) in [("30s", 30), ("5m", 300), ("1h30m", 5400), ("7d", 604_800), ("45", 45)] {
         assert_eq!(text.parse::<Span>().map(Span::duration), Ok(Duration::from_secs(seconds)), "{text}");
@@ -80,6 +98,7 @@ proptest! {
     fn no_text_makes_the_unit_parsers_panic(text in "\\PC{0,24}") {
         let _ = text.parse::<Size>();
         let _ = text.parse::<Span>();
+        let _ = text.parse::<Cores>();
     }
 
     #[test]

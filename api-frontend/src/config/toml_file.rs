@@ -27,10 +27,26 @@ pub enum FileError {
     },
 }
 
+impl FileError {
+    /// Something in the text of `path`, at this byte, cannot be meant.
+    pub fn at(path: &Path, text: &str, byte: usize, message: String) -> Self {
+        Self::Text { path: path.to_owned(), line: Self::line(text, byte), message }
+    }
+
+    /// The line of a text in which a byte stands, counted from 1.
+    pub fn line(text: &str, byte: usize) -> usize {
+        text.bytes().take(byte).filter(|b| *b == b'\n').count() + 1
+    }
+}
+
 /// Reads and parses `path`. Blocks.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
-    let text = std::fs::read_to_string(path).map_err(|source| FileError::Read { path: path.to_owned(), source })?;
-    parse(path, &text)
+    parse(path, &read_text(path)?)
+}
+
+/// Reads the text of `path`. Blocks.
+pub fn read_text(path: &Path) -> Result<String, FileError> {
+    std::fs::read_to_string(path).map_err(|source| FileError::Read { path: path.to_owned(), source })
 }
 
 /// Parses `text`, which stands in `path`.
@@ -38,9 +54,8 @@ pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, FileErro
     toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start.min(text.len()));
         let before = text.get(..at).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
         let message = unknown_key(error.message(), table_at(before)).unwrap_or_else(|| one_line(error.message()));
-        FileError::Text { path: path.to_owned(), line, message }
+        FileError::at(path, text, at, message)
     })
 }
 

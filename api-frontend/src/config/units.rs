@@ -1,4 +1,4 @@
-//! Sizes and durations as people write them in configuration files: `512M`, `1.5G`, `30d`, `1h30m`.
+//! Sizes, cores and durations as people write them in configuration files: `512M`, `1.5G`, `16`, `150%`, `30d`, `1h30m`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -91,6 +91,50 @@ impl FromStr for Size {
     }
 }
 
+/// An amount of processor time: `2` is two cores, `1.5` or `150%` one and a half. Kept in thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cores(u64);
+
+impl Cores {
+    /// So many thousandths of a core.
+    pub const fn from_milli(milli: u64) -> Self {
+        Self(milli)
+    }
+
+    /// In thousandths of a core.
+    pub const fn milli(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Cores {
+    /// Exact: `16`, `1.5`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, rest) = (self.0 / 1000, self.0 % 1000);
+        match rest {
+            0 => write!(f, "{whole}"),
+            _ => write!(f, "{whole}.{}", format!("{rest:03}").trim_end_matches('0')),
+        }
+    }
+}
+
+impl FromStr for Cores {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let wrong = || UnitError(format!("'{text}' is not a number of cores; use one such as 2, 1.5 or 150%"));
+        let (number, per_unit) = text.strip_suffix('%').map_or((text, 1000.0), |percent| (percent, 10.0));
+        if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+            return Err(wrong());
+        }
+        let milli = number.parse::<f64>().map_err(|_| wrong())? * per_unit;
+        // The bound is beyond every machine, and far below where a float stops being exact.
+        if milli <= CORES_MOST * 1000.0 { Ok(Self(milli.round() as u64)) } else { Err(wrong()) }
+    }
+}
+
+const CORES_MOST: f64 = 1e6;
+
 /// A span of time: `30s`, `5m`, `1h30m`, `7d`; a bare number is seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(Duration);
@@ -164,6 +208,17 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+impl<'de> Deserialize<'de> for Cores {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = match TextOrDecimal::deserialize(deserializer)? {
+            TextOrDecimal::Whole(n) => n.to_string(),
+            TextOrDecimal::Decimal(n) => n.to_string(),
+            TextOrDecimal::Text(text) => text,
+        };
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match TextOrNumber::deserialize(deserializer)? {
@@ -177,5 +232,13 @@ impl<'de> Deserialize<'de> for Span {
 #[serde(untagged, expecting = "a number, or text such as \"512M\" or \"30d\"")]
 enum TextOrNumber {
     Number(u64),
+    Text(String),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a number of cores, or text such as \"150%\"")]
+enum TextOrDecimal {
+    Whole(u64),
+    Decimal(f64),
     Text(String),
 }

@@ -7,7 +7,7 @@ use ipc_protocol::{InputDigest, Limits, LimitsAsk, ProfileInfo, StopFact, Stream
 use prost::Message;
 use prost_types::Timestamp;
 
-use crate::jobs::{JobView, Listing, exit_status};
+use crate::jobs::{GroupView, JobView, Listing, exit_status};
 use crate::output::{Chunk, Gap, Totals};
 use crate::store::{Cursor, EndState, HowEnded, Job, JobState, Usage};
 
@@ -94,6 +94,21 @@ pub(super) fn profile(info: &ProfileInfo) -> v1::Profile {
         cwd: info.cwd.clone(),
         fresh_cwd: info.fresh_cwd,
         path: info.path.clone(),
+    }
+}
+
+/// A group, with what is taken of it.
+pub(super) fn group(view: GroupView) -> v1::Group {
+    let GroupView { group, taken } = view;
+    let cores = |milli: u64| milli as f64 / 1000.0;
+    v1::Group {
+        name: group.name().to_owned(),
+        jobs: taken.jobs,
+        max_jobs: group.most().jobs,
+        memory_bytes: taken.memory,
+        max_memory_bytes: group.most().memory,
+        cpu_cores: cores(taken.cpu_milli),
+        max_cpu_cores: group.most().cpu_milli.map(cores),
     }
 }
 

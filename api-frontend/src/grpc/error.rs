@@ -70,6 +70,7 @@ fn exhausted(what: &str) -> &'static str {
     match what {
         "reserve" => "RESERVE",
         "ceiling" => "CEILING",
+        "group" => "GROUP",
         "input" => "INPUT_TOO_LARGE",
         "uploads" => "UPLOADS",
         "disk" => "DISK_FULL",

@@ -2,10 +2,12 @@
 
 mod answer;
 mod ask;
+mod door;
 mod error;
 mod service;
 mod stream;
 
+pub use door::Door;
 pub use service::Service;
 
 /// The domain in every error's details.

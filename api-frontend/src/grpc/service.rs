@@ -9,86 +9,42 @@ use arc_swap::ArcSwap;
 use futures_util::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
-use uuid::Uuid;
 
+use super::door::{Door, Guest};
 use super::{answer, ask, error, stream};
 use crate::authorize::{Caller, Verb};
 use crate::executor::LinkState;
 use crate::jobs::{JobView, Jobs, JobsError, Upload, is_request_id};
 use crate::policy::Policy;
-use crate::tls::PeerInfo;
 
 /// Answers calls. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Service {
     jobs: Jobs,
-    policy: Arc<ArcSwap<Policy>>,
+    door: Door,
     stop: CancellationToken,
 }
-
-/// A caller, and the certificate they came with.
-struct Guest {
-    caller: Caller,
-    peer: PeerInfo,
-}
-
-/// The header by which a client names its call; the same word is in both journals and in every refusal.
-const REQUEST_ID_HEADER: &str = "x-request-id";
 
 impl Service {
     /// `stop` ends streams with UNAVAILABLE, so that clients come back.
     pub fn new(jobs: Jobs, policy: Arc<ArcSwap<Policy>>, stop: CancellationToken) -> Self {
-        Self { jobs, policy, stop }
+        let door = Door::new(jobs.host(), policy);
+        Self { jobs, door, stop }
     }
 
     /// Who calls. Somebody without a role is refused whatever they ask.
     fn guest<T>(&self, request: &Request<T>) -> Result<Guest, Status> {
-        let named =
-            request.metadata().get(REQUEST_ID_HEADER).and_then(|v| v.to_str().ok()).filter(|id| is_request_id(id));
-        let request_id = named.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
-        let Some(peer) = request.extensions().get::<PeerInfo>().cloned() else {
-            return Err(error::plain(Code::Unauthenticated, "NO_CERTIFICATE", "no client certificate", &request_id));
-        };
-        let identity = &peer.identity;
-        let host = self.jobs.host();
-        let refuse = |why: String| {
-            let (name, serial, peer) = (identity.name(), identity.serial(), peer.address);
-            tracing::info!(request_id, name, serial, %peer, why, "refused");
-            error::plain(Code::PermissionDenied, "NO_ROLE", why, &request_id)
-        };
-        if identity.not_after() < SystemTime::now() {
-            return Err(refuse(format!("the certificate of {} has ended; renew it", identity.name())));
-        }
-        let policy = self.policy.load();
-        let role = match identity.role(policy.roles_from()) {
-            Ok(Some(role)) => role,
-            Ok(None) => {
-                let name = identity.name();
-                return Err(refuse(format!(
-                    "{name} has no role on {host}: the certificate carries none that the policy accepts"
-                )));
-            }
-            Err(error) => return Err(refuse(error.to_string())),
-        };
-        let caller = Caller {
-            name: identity.name().to_owned(),
-            serial: identity.serial().to_owned(),
-            peer: peer.address,
-            role,
-            visibility: policy.visibility(),
-            request_id,
-        };
-        Ok(Guest { caller, peer })
+        self.door.admit(request.metadata(), request.extensions())
     }
 
     /// The status for an error, and its line in the journal.
     fn refuse(&self, caller: &Caller, verb: Verb, error: &JobsError) -> Status {
         let status = error::status(error, &caller.request_id);
         let Caller { name, serial, peer, request_id, .. } = caller;
-        let (verb, code) = (verb.word(), status.code());
+        let (verb, code, rule) = (verb.word(), status.code(), caller.terms.decided_by());
         match code {
             Code::Internal => tracing::error!(request_id, name, serial, %peer, verb, ?code, %error, "failed"),
-            _ => tracing::info!(request_id, name, serial, %peer, verb, ?code, %error, "refused"),
+            _ => tracing::info!(request_id, name, serial, %peer, %rule, verb, ?code, %error, "refused"),
         }
         status
     }
@@ -104,7 +60,7 @@ impl Service {
     ) -> Result<v1::UploadInputResponse, Status> {
         let refuse = |e: JobsError| self.refuse(caller, Verb::Start, &e);
         self.jobs.allow(caller, Verb::Start).map_err(refuse)?;
-        let mut upload = self.jobs.upload(&caller.name).map_err(refuse)?;
+        let mut upload = self.jobs.upload(caller).map_err(refuse)?;
         while let Some(message) = data.message().await? {
             if message.data.len() > UPLOAD_MESSAGE_MAX {
                 let error =
@@ -255,6 +211,8 @@ impl JobService for Service {
 
     async fn who_am_i(&self, request: Request<v1::WhoAmIRequest>) -> Result<Response<v1::WhoAmIResponse>, Status> {
         let Guest { caller, peer } = self.guest(&request)?;
+        let group = self.jobs.group_of(&caller).await.map_err(|e| self.refuse(&caller, Verb::Ask, &e))?;
+        let profiles = self.jobs.profiles_of(&caller);
         Ok(Response::new(v1::WhoAmIResponse {
             units: peer.identity.units().to_vec(),
             role: caller.role.as_str().to_owned(),
@@ -262,8 +220,9 @@ impl JobService for Service {
             certificate_not_after: Some(answer::system_time(peer.identity.not_after())),
             certificate_serial: caller.serial,
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
-            profiles: self.jobs.profiles().iter().map(answer::profile).collect(),
+            profiles: profiles.iter().map(answer::profile).collect(),
             visibility: caller.visibility.as_str().to_owned(),
+            group: group.map(answer::group),
             name: caller.name,
         }))
     }

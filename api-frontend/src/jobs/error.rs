@@ -107,7 +107,7 @@ pub enum JobsError {
     /// A bound is reached: the disk's reserve, a ceiling, the host. Nothing was started; later it may work.
     #[error("{message}")]
     Exhausted {
-        /// Which bound, for programs: "reserve", "ceiling", "host", "input", "uploads".
+        /// Which bound, for programs: "reserve", "ceiling", "group", "host", "input", "uploads".
         what: &'static str,
         /// One sentence.
         message: String,
@@ -183,6 +183,7 @@ impl From<CreateError> for JobsError {
         match error {
             CreateError::RequestIdReused { request_id, job } => Self::RequestIdTaken { request_id, job },
             CreateError::NameTaken { name, job } => Self::NameTaken { name, by: job },
+            CreateError::GroupFull(full) => Self::Exhausted { what: "group", message: full.to_string() },
             CreateError::Store(error) => Self::Store(error),
         }
     }

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{Jobs, JobsError};
+use crate::authorize::Caller;
 use crate::config::roughly;
 
 /// How long an upload waits for its start.
@@ -64,13 +65,13 @@ pub struct Uploaded {
 }
 
 impl Jobs {
-    /// Begins an upload for `owner`. Blocks for the making of a file.
-    pub fn upload(&self, owner: &str) -> Result<Upload, JobsError> {
-        let most = self.profiles().iter().map(|p| p.input_max).max().unwrap_or(0);
+    /// Begins an upload of the caller, of at most what the largest of their profiles takes. Blocks for the making of a file.
+    pub fn upload(&self, caller: &Caller) -> Result<Upload, JobsError> {
         if self.profiles().is_empty() {
             return Err(self.core.away("take input", "nothing was stored"));
         }
-        self.core.inputs.begin(owner, most)
+        let most = self.profiles_to_start_in(caller)?.iter().map(|p| p.input_max).max().unwrap_or(0);
+        self.core.inputs.begin(&caller.name, most)
     }
 }
 

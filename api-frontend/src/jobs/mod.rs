@@ -4,6 +4,7 @@
 //! (`feed`), ended by one write of its record after its log is closed (`end`), and only then released on the executor's side.
 //! Whatever breaks in between is mended by the comparison at the next connection (`sync`).
 
+mod admission;
 mod end;
 mod error;
 mod feed;
@@ -35,6 +36,7 @@ use crate::output::{OutputError, OutputLogs};
 use crate::policy::{Policy, WhenFull};
 use crate::store::{OpenError, Store, StoreError};
 
+pub use admission::GroupView;
 pub use error::{JobsError, short};
 pub use inputs::{Upload, Uploaded};
 pub use manage::{JobView, Listing, Waited};

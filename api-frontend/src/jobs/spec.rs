@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::JobsError;
 use crate::config::{Size, duration_words};
-use crate::policy::WhenFull;
+use crate::policy::{Charge, WhenFull};
 
 /// What a caller asks for, as it came over the wire.
 #[derive(Debug, Clone, Default)]
@@ -70,6 +70,7 @@ impl StartAsk {
 pub struct StartSpec {
     ask: StartAsk,
     input_max: u64,
+    charge: Charge,
 }
 
 impl StartSpec {
@@ -96,12 +97,22 @@ impl StartSpec {
         };
         check_against_profile(&ask, profile)?;
         check_limits(&ask.limits, profile)?;
-        Ok(Self { input_max: profile.input_max, ask })
+        let LimitsAsk { memory, cpu_milli, .. } = ask.limits;
+        let charge = Charge {
+            memory: memory.or(profile.default.memory).unwrap_or(0),
+            cpu_milli: cpu_milli.or(profile.default.cpu_milli).unwrap_or(0),
+        };
+        Ok(Self { input_max: profile.input_max, charge, ask })
     }
 
     /// The request.
     pub fn ask(&self) -> &StartAsk {
         &self.ask
+    }
+
+    /// What the job counts for in a group: what is asked for, else what the profile gives.
+    pub fn charge(&self) -> Charge {
+        self.charge
     }
 
     /// Most bytes of input that the profile allows.

@@ -14,6 +14,7 @@ use ipc_protocol::{Claimed, INPUT_BYTES_MAX, InputDigest, JobId, Request, Spawn}
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::admission::membership;
 use super::live::{LiveJob, Progress};
 use super::{Core, Jobs, JobsError, StartAsk, StartSpec, now_ns};
 use crate::authorize::{Caller, Verb};
@@ -60,7 +61,7 @@ impl Jobs {
     async fn start_anew(&self, caller: &Caller, ask: &StartAsk) -> Result<Started, JobsError> {
         let core = &self.core;
         core.meet_executor().await?;
-        let spec = StartSpec::check(ask.clone(), &self.profiles())?;
+        let spec = StartSpec::check(ask.clone(), &self.profiles_to_start_in(caller)?)?;
         let input = core.input_of(caller, &spec)?;
         let fingerprint = ask.fingerprint(input.as_ref());
         core.has_room()?;
@@ -72,7 +73,8 @@ impl Jobs {
             let live = LiveJob::new(id, writer, Progress::Asked);
             live.set_starting(true);
             core.live.insert(live.clone());
-            let created = core.store.create(new_job(id, caller, &spec, fingerprint, input, limit)).await;
+            let new = new_job(id, caller, &spec, fingerprint, input, limit);
+            let created = core.store.create_in(new, membership(caller, &spec)).await;
             let created = created.inspect_err(|_| core.live.remove(id))?;
             if !created.existed {
                 let file = core.take_input(caller, &spec, id);

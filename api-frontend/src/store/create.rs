@@ -7,6 +7,7 @@ use super::{
     Store,
     error::{CreateError, StoreError},
     find::{by_id, expect},
+    groups::{Membership, sums},
     model::Job,
     row,
     state::JobState,
@@ -44,13 +45,21 @@ pub struct Created {
 }
 
 impl Store {
-    /// Records a job in state `queued`, unless the owner's request id has made one already. When it answers, the record is on
-    /// disk.
+    /// Records a job of no group in state `queued`, unless the owner's request id has made one already. When it answers, the
+    /// record is on disk.
     ///
     /// # Errors
     /// `RequestIdReused` when the known request had another fingerprint, `NameTaken`, or a failing database.
     pub async fn create(&self, job: NewJob) -> Result<Created, CreateError> {
-        self.write(move |connection| create(connection, &job)).await
+        self.create_in(job, None).await
+    }
+
+    /// As [`Store::create`], for a job that counts in a group, if that has room for it.
+    ///
+    /// # Errors
+    /// Also `GroupFull`. Others that are recorded at the same time cannot come between the count and the record.
+    pub async fn create_in(&self, job: NewJob, membership: Option<Membership>) -> Result<Created, CreateError> {
+        self.write(move |connection| create(connection, &job, membership.as_ref())).await
     }
 
     /// The job that a request of this owner made.
@@ -64,7 +73,7 @@ impl Store {
     }
 }
 
-fn create(connection: &Connection, new: &NewJob) -> Result<Created, CreateError> {
+fn create(connection: &Connection, new: &NewJob, membership: Option<&Membership>) -> Result<Created, CreateError> {
     if let Some(known) = find(connection, "request_id = ?2", &new.owner, &new.request_id)? {
         let job = by_id(connection, known)?.ok_or_else(|| StoreError::Failed(format!("record of {known} is gone")))?;
         if job.fingerprint != new.fingerprint {
@@ -77,7 +86,10 @@ fn create(connection: &Connection, new: &NewJob) -> Result<Created, CreateError>
     {
         return Err(CreateError::NameTaken { name: name.clone(), job });
     }
-    insert(connection, new)?;
+    if let Some(Membership { group, charge }) = membership {
+        group.admit(sums(connection, group.name())?, *charge).map_err(CreateError::GroupFull)?;
+    }
+    insert(connection, new, membership)?;
     let job = expect(connection, new.id)?;
     Ok(Created { job, existed: false })
 }
@@ -93,13 +105,14 @@ fn find(connection: &Connection, condition: &str, owner: &str, value: &str) -> R
     id.map(|id| id.parse().map_err(|_| StoreError::Failed(format!("'{id}' is recorded as a job id")))).transpose()
 }
 
-pub(super) fn insert(connection: &Connection, new: &NewJob) -> Result<(), StoreError> {
+pub(super) fn insert(connection: &Connection, new: &NewJob, membership: Option<&Membership>) -> Result<(), StoreError> {
     let words: Vec<_> = new.argv.iter().map(|word| String::from_utf8_lossy(word)).collect();
     let env_names = serde_json::to_string(&new.env_names).map_err(|e| StoreError::Failed(e.to_string()))?;
     let sql = "INSERT INTO jobs (id, owner, name, request_id, fingerprint, serial, peer, profile, argv, command, env_names, cwd, \
-               merge, input_bytes, input_sha256, output_limit, when_full, created_ns, state, live) VALUES (:id, :owner, :name, \
+               merge, input_bytes, input_sha256, output_limit, when_full, created_ns, state, live, job_group, group_memory, \
+               group_cpu_milli) VALUES (:id, :owner, :name, \
                :request_id, :fingerprint, :serial, :peer, :profile, :argv, :command, :env_names, :cwd, :merge, :input_bytes, \
-               :input_sha256, :output_limit, :when_full, :created_ns, :state, 1)";
+               :input_sha256, :output_limit, :when_full, :created_ns, :state, 1, :group, :memory, :cpu_milli)";
     connection.prepare_cached(sql)?.execute(named_params! {
         ":id": new.id.to_string(),
         ":owner": new.owner,
@@ -120,6 +133,9 @@ pub(super) fn insert(connection: &Connection, new: &NewJob) -> Result<(), StoreE
         ":when_full": row::when_full_name(new.output_limit.when_full()),
         ":created_ns": row::stored(new.created_ns)?,
         ":state": JobState::Queued.name(),
+        ":group": membership.map(|member| member.group.name()),
+        ":memory": row::stored_option(membership.map(|member| member.charge.memory))?,
+        ":cpu_milli": row::stored_option(membership.map(|member| member.charge.cpu_milli))?,
     })?;
     Ok(())
 }

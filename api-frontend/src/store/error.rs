@@ -6,6 +6,7 @@ use ipc_protocol::JobId;
 use rusqlite::ErrorCode;
 
 use super::state::JobState;
+use crate::policy::GroupFull;
 
 /// Why the database could not be opened. The operator must act; the sentence says how.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +88,9 @@ pub enum CreateError {
         /// The live job.
         job: JobId,
     },
+    /// The job's group has no room for it.
+    #[error(transparent)]
+    GroupFull(GroupFull),
     /// The records failed.
     #[error(transparent)]
     Store(#[from] StoreError),

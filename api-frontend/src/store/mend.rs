@@ -75,6 +75,8 @@ fn adopt(connection: &Connection, job: Job) -> Result<(), StoreError> {
             output_limit: job.output_limit,
             created_ns: job.created_ns,
         },
+        // In which group it counted stood in the record that is gone.
+        None,
     )?;
     let Some((((started_ns, pid), uid), limits)) = birth else { return Ok(()) };
     match update(connection, job.id, &Change::Started { pid, uid, started_ns, limits }) {

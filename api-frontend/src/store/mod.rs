@@ -8,6 +8,7 @@ mod change;
 mod create;
 mod error;
 mod find;
+mod groups;
 mod list;
 mod mend;
 mod model;
@@ -31,6 +32,7 @@ use std::{
 pub use change::{Change, Ended};
 pub use create::{Created, NewJob};
 pub use error::{CreateError, OpenError, ResolveError, StoreError, UpdateError};
+pub use groups::Membership;
 pub use list::{Cursor, Filter, JobPage, Page, ParseCursorError};
 pub use model::{HowEnded, Job, OutputRecord, Scope, Usage};
 pub use state::{EndState, JobEvent, JobState, ParseJobStateError};

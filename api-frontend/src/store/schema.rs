@@ -9,7 +9,7 @@ use super::error::OpenError;
 /// Each entry brings a database from the format that is its place in this list to the next. Entries that were released never
 /// change. One that the release before can still work with (it only adds columns with defaults, tables or indexes) leaves
 /// `readable_by` alone; every other one raises it to its own number, and releases that know less then refuse the database.
-pub(super) const STEPS: &[&str] = &[FIRST];
+pub(super) const STEPS: &[&str] = &[FIRST, GROUPS];
 
 /// "ARLK": tells our database from those of other programs.
 const APPLICATION_ID: i32 = 0x4152_4C4B;
@@ -96,6 +96,15 @@ const FIRST: &str = "
     CREATE INDEX jobs_ended ON jobs (ended_ns, archived, out_disk, created_ns) WHERE live = 0;
     -- Jobs that took longer than an hour: those that may have ended much later than they were created.
     CREATE INDEX jobs_long  ON jobs (ended_ns, created_ns) WHERE live = 0 AND ended_ns - created_ns > 3600000000000;
+";
+
+/// What a job counts for until it is born stands in the two columns; afterwards, its limits count.
+const GROUPS: &str = "
+    ALTER TABLE jobs ADD COLUMN job_group TEXT;
+    ALTER TABLE jobs ADD COLUMN group_memory INTEGER;
+    ALTER TABLE jobs ADD COLUMN group_cpu_milli INTEGER;
+    CREATE INDEX jobs_group ON jobs (job_group, memory, cpu_milli, group_memory, group_cpu_milli)
+        WHERE live = 1 AND job_group IS NOT NULL;
 ";
 
 /// Opens the database for writing, brings it up to date, and counts the opening. Answers the count.

@@ -94,7 +94,7 @@ impl Registry {
         let bad = all.iter().filter(|(peer, chain, _)| !good(peer, chain));
         bad.map(|(peer, _, cut)| {
             let (name, serial, address) = (peer.identity.name(), peer.identity.serial(), peer.address);
-            tracing::info!(name, serial, %address, "connection cut: the certificate is no longer accepted");
+            tracing::info!(name, serial, %address, "connection cut: its certificate is accepted no longer, or has another role");
             cut.cancel();
         })
         .count()

@@ -2,6 +2,7 @@
 
 mod access;
 mod disk;
+mod groups;
 mod life;
 mod spec;
 mod start;
@@ -19,7 +20,7 @@ use super::*;
 use crate::authorize::Caller;
 use crate::executor::fake::FakeExecutor;
 use crate::output::{Event, LogReader, ReadOptions};
-use crate::policy::Visibility;
+use crate::policy::{Terms, Visibility};
 use crate::store::JobState;
 use ipc_protocol::JobId;
 
@@ -170,6 +171,7 @@ pub(super) fn caller(name: &str, role: Role) -> Caller {
         peer: SocketAddr::from(([10, 0, 4, 17], 40_000)),
         role,
         visibility: Visibility::Own,
+        terms: Terms::default(),
         request_id: format!("call-of-{name}"),
     }
 }

@@ -133,7 +133,7 @@ fn a_name_belongs_to_one_live_job_and_is_free_when_that_has_ended() {
 fn input_is_sent_whole_before_the_start_and_bounded_by_the_profile() {
     let rig = Rig::new();
     let data: Vec<u8> = (0..700_000u32).map(|n| n as u8).collect();
-    let mut upload = rig.jobs().upload("alice").unwrap();
+    let mut upload = rig.jobs().upload(&alice()).unwrap();
     data.chunks(10_000).for_each(|part| upload.add(part).unwrap());
     let uploaded = upload.finish();
     let with_input = |request: &str| StartAsk { input_id: uploaded.input_id.clone(), ..ask(request) };
@@ -146,7 +146,7 @@ fn input_is_sent_whole_before_the_start_and_bounded_by_the_profile() {
     }
     assert!(rig.start(&alice(), with_input("r1")).unwrap().existed, "repeated with the same input");
     assert!(matches!(rig.start(&alice(), with_input("r2")), Err(JobsError::Invalid { .. })), "good for one start");
-    let mut large = rig.jobs().upload("alice").unwrap();
+    let mut large = rig.jobs().upload(&alice()).unwrap();
     assert!(large.add(&vec![0; (1 << 20) + 1]).is_err(), "above what any profile allows");
     drop(large);
     rig.exit(job, 0);
@@ -170,7 +170,7 @@ fn below_the_reserve_nothing_is_started() {
 #[test]
 fn a_repeated_request_finds_its_job_even_when_it_could_not_be_started_any_more() {
     let mut rig = Rig::new();
-    let mut upload = rig.jobs().upload("alice").unwrap();
+    let mut upload = rig.jobs().upload(&alice()).unwrap();
     upload.add(b"data").unwrap();
     let with_input = StartAsk { input_id: upload.finish().input_id, ..ask("r2") };
     let first = rig.start(&alice(), ask("r1")).unwrap().job.id;

@@ -3,6 +3,7 @@
 mod calls;
 mod pki;
 mod reload;
+mod rules;
 mod tls;
 
 use std::net::SocketAddr;

@@ -3,6 +3,7 @@
 mod changes;
 mod creating;
 mod finding;
+mod groups;
 mod listing;
 mod mending;
 mod opening;
