@@ -137,14 +137,31 @@ async fn that_side(client: &Client, findings: &mut Findings) {
     match client.who_am_i().await {
         Ok(me) => {
             let profiles = me.profiles.len();
-            findings.ok(
-                "access",
-                format!("{} has role {}, {profiles} profile{}", me.name, me.role, if profiles == 1 { "" } else { "s" }),
-            );
+            let plural = if profiles == 1 { "" } else { "s" };
+            access(format!("{} has role {}, {profiles} profile{plural}", me.name, me.role), me.group.as_ref(), findings);
         }
         Err(error) => findings.fail("access", sentences::explain(client, error).to_string(), None),
     }
     executor(&info, findings);
+}
+
+fn access(found: String, group: Option<&api::Group>, findings: &mut Findings) {
+    let Some(group) = group else { return findings.ok("access", found) };
+    let text = match group.max_jobs {
+        Some(most) => format!("{found}, group {} {} of {most} jobs", group.name, group.jobs),
+        None => format!("{found}, group {} {} jobs", group.name, group.jobs),
+    };
+    let full = [
+        ("jobs", group.max_jobs.is_some_and(|most| group.jobs >= most)),
+        ("memory", group.max_memory_bytes.is_some_and(|most| group.memory_bytes >= most)),
+        ("cores", group.max_cpu_cores.is_some_and(|most| group.cpu_cores >= most)),
+    ];
+    let full: Vec<&str> = full.into_iter().filter_map(|(word, full)| full.then_some(word)).collect();
+    if full.is_empty() {
+        return findings.ok("access", text);
+    }
+    let text = format!("{text}; the group is full ({}), so starts are refused", full.join(", "));
+    findings.warn("access", text, Some("wait for a job of the group to end, or ask your operator".to_owned()));
 }
 
 fn validity(

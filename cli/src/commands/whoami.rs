@@ -27,6 +27,23 @@ struct Me<'a> {
     client_version: &'static str,
     server_version: &'a str,
     profiles: Vec<ProfileObject<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<GroupObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct GroupObject<'a> {
+    name: &'a str,
+    jobs: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_jobs: Option<u64>,
+    memory_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_memory_bytes: Option<u64>,
+    #[serde(serialize_with = "json::plain_number")]
+    cpu_cores: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "json::plain_number")]
+    max_cpu_cores: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -72,6 +89,15 @@ fn object(me: &api::WhoAmIResponse) -> Me<'_> {
         client_version: env!("CARGO_PKG_VERSION"),
         server_version: &me.server_version,
         profiles: me.profiles.iter().enumerate().map(|(index, profile)| profile_object(index, profile)).collect(),
+        group: me.group.as_ref().map(|group| GroupObject {
+            name: &group.name,
+            jobs: group.jobs,
+            max_jobs: group.max_jobs,
+            memory_bytes: group.memory_bytes,
+            max_memory_bytes: group.max_memory_bytes,
+            cpu_cores: Some(group.cpu_cores),
+            max_cpu_cores: group.max_cpu_cores,
+        }),
     }
 }
 
@@ -113,7 +139,17 @@ fn text(me: &api::WhoAmIResponse, now: Timestamp) -> String {
     if me.profiles.is_empty() {
         lines.push("profiles   none: you may look, and start nothing".to_owned());
     }
+    lines.extend(me.group.as_ref().map(|group| format!("group      {}", describe_group(group))));
     lines.iter().map(|line| sanitize(line)).collect::<Vec<_>>().join("\n")
+}
+
+fn describe_group(group: &api::Group) -> String {
+    let of = |taken: String, most: Option<String>| most.map_or(taken.clone(), |most| format!("{taken} of {most}"));
+    let plural = if group.max_jobs.unwrap_or(group.jobs) == 1 { "" } else { "s" };
+    let jobs = of(group.jobs.to_string(), group.max_jobs.map(|most| most.to_string()));
+    let memory = of(sizes::short(group.memory_bytes), group.max_memory_bytes.map(sizes::short));
+    let cores = of(sizes::cores(group.cpu_cores), group.max_cpu_cores.map(sizes::cores));
+    format!("{}: {jobs} job{plural}, {memory} memory, {cores} cores in use", group.name)
 }
 
 fn describe(profile: &api::Profile, earlier: &[api::Profile]) -> String {

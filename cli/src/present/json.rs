@@ -252,8 +252,8 @@ impl LimitsObject {
     }
 }
 
-// 4 instead of 4.0, since people read it, too.
-fn plain_number<S: Serializer>(number: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+/// 4 instead of 4.0, since people read it, too.
+pub fn plain_number<S: Serializer>(number: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     match number {
         Some(number) if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 => {
             serializer.serialize_i64(*number as i64)

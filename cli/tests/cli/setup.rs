@@ -47,8 +47,11 @@ fn whoami_shows_role_and_profiles() {
     assert!(text.starts_with("alice (ou build) on build1, role user\nairlock "), "{text}");
     assert!(text.contains("profiles   standard*  cpu 2 (8) · memory 1G (16G) · input 256M"), "{text}");
     assert!(text.contains("           deploy     fixed command: /usr/local/bin/deploy"), "{text}");
+    assert!(text.ends_with("group      build: 0 of 20 jobs, 5G of 64G memory, 6 of 16 cores in use\n"), "{text}");
     let json = airlock(&fake, &["whoami", "--format", "json"]).text();
     assert!(json.starts_with(r#"{"name":"alice","units":["build"],"role":"user","host":"build1""#), "{json}");
+    let group = r#""group":{"name":"build","jobs":0,"max_jobs":20,"memory_bytes":5368709120,"max_memory_bytes":68719476736,"cpu_cores":6,"max_cpu_cores":16}"#;
+    assert!(json.contains(group), "{json}");
 }
 
 #[test]
@@ -63,7 +66,7 @@ fn doctor_says_what_is_right_and_fails_with_what_is_not() {
         "ok    server        localhost:",
         "ok    tls           TLS 1.3, X25519MLKEM768, server certificate names localhost, 127.0.0.1",
         "ok    clock         ",
-        "ok    access        alice has role user, 2 profiles",
+        "ok    access        alice has role user, 2 profiles, group build 0 of 20 jobs",
         "FAIL  executor      the server has no executor since ",
     ] {
         assert!(text.lines().any(|shown| shown.starts_with(line)), "missing: {line}\n{text}");
@@ -71,6 +74,16 @@ fn doctor_says_what_is_right_and_fails_with_what_is_not() {
     assert!(text.ends_with("1 failed\n"), "{text}");
     let json = airlock(&fake, &["doctor", "--format", "json"]).text();
     assert!(json.starts_with(r#"{"failed":1,"warnings":0,"checks":["#) && json.lines().count() == 1, "{json}");
+}
+
+#[test]
+fn doctor_warns_when_the_group_has_no_room_left() {
+    let fake = Fake::start();
+    fake.state.lock().group_jobs = 20;
+    let text = airlock(&fake, &["doctor"]).text();
+    let line = "warn  access        alice has role user, 2 profiles, group build 20 of 20 jobs; the group is full (jobs), so \
+                starts are refused";
+    assert!(text.contains(line), "{text}");
 }
 
 #[test]

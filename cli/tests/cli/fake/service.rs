@@ -201,6 +201,15 @@ impl JobService for Service {
             host: "build1".into(),
             server_version: "9.9.9".into(),
             profiles: vec![standard, deploy],
+            group: Some(api::Group {
+                name: "build".into(),
+                jobs: self.0.lock().group_jobs,
+                max_jobs: Some(20),
+                memory_bytes: 5 << 30,
+                max_memory_bytes: Some(64 << 30),
+                cpu_cores: 6.0,
+                max_cpu_cores: Some(16.0),
+            }),
             ..Default::default()
         }))
     }

@@ -59,6 +59,8 @@ pub struct Inner {
     pub streams: Vec<api::StreamOutputRequest>,
     pub uploads: Vec<Vec<u8>>,
     pub waits: usize,
+    /// Live jobs of the caller's group.
+    pub group_jobs: u64,
     /// Answers to StartJob are kept back while this holds.
     pub hold_start: bool,
     /// Given instead of the next answer to StartJob.
