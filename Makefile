@@ -22,12 +22,11 @@ demo: build ## the whole of it in two minutes: real commands under limits throug
 test: build ## every test that needs no virtual machine; says what was skipped and why (root)
 	deploy/test
 
-# The hostile frontend's cases meet no kernel interface that differs between the layouts; under emulation they take as long as all the rest.
-test-vm: build ## the end-to-end tests in a Debian 12 guest with systemd and pure cgroup v2, under QEMU (root)
-	deploy/vm/run --seconds 3000 -- --skip hostile_frontend
+test-vm: build $(DEB) ## Debian 12 and 13 guests under QEMU: the package under an operator's hands, and the end-to-end tests (root)
+	deploy/vm/all
 
-test-deb: build $(DEB) ## the package under an operator's hands, in Debian 12 and 13 guests, along docs/operator.md (root)
-	deploy/vm/operator/run
+test-deb: build $(DEB) ## of test-vm the package alone, along docs/operator.md (root)
+	deploy/vm/all operator hybrid v1 host
 
 bench: build ## what Airlock costs beside ssh, the bare kernel and bare TLS, into bench/RESULTS.md (root, a quiet machine)
 	AIRLOCK_BIN=$(CURDIR)/target/release bench/run

@@ -11,6 +11,10 @@ HOME = {"root": "/root", "bob": "/home/bob"}
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+# What the guide quotes, and what of it any command has said, both in small letters.
+SAYINGS, HEARD = set(), set()
+
+
 class Failed(Exception):
     """A check found something else than it expects."""
 
@@ -24,6 +28,8 @@ class Done:
     def __init__(self, command, process):
         self.command, self.code = command, process.returncode
         self.out, self.err = process.stdout.strip(), process.stderr.strip()
+        said = f"{self.out}\n{self.err}".lower()
+        HEARD.update(saying for saying in SAYINGS if saying in said)
 
     def __str__(self):
         return f"{self.command!r} ended with {self.code}\n{self.out[-1500:]}\n{self.err[-1500:]}"

@@ -1,7 +1,9 @@
 """The package, the units as systemd sees them, and the first run."""
 
 import pathlib
+import re
 import stat
+import struct
 
 from host import bob, expect, is_active, sh, show
 
@@ -51,6 +53,30 @@ def every_program_and_file_has_its_manual_page(operator):
     expect(not wanted - pages, f"without a page: {sorted(wanted - pages)}")
     for shell in ("bash-completion", "zsh", "fish"):
         expect(any(f"/share/{shell}/" in name and name.endswith(("airlock", "airlock.fish")) for name in names), shell)
+
+
+def programs_are_stripped_and_need_only_the_c_library(_operator):
+    libraries = re.compile(r"linux-vdso|ld-linux|libc\.so|libm\.so|libgcc_s")
+    for program in ("/usr/bin/airlock", "/usr/sbin/airlock-frontend", "/usr/sbin/airlock-executor", "/usr/sbin/airlock-keeper"):
+        needed = sh(f"ldd {program} 2>&1", code=None).out
+        strange = [line for line in needed.splitlines() if not libraries.search(line) and "not a dynamic executable" not in line]
+        expect(not strange, f"{program} needs {strange}")
+        expect(sections(program) & {".symtab", ".note.gnu.build-id"} == {".note.gnu.build-id"}, sections(program))
+    expect("not a dynamic executable" in needed, "the keeper is not static")
+
+
+def sections(program):
+    """Names of a 64-bit program's sections."""
+    file = pathlib.Path(program).read_bytes()
+    at, size, count, names = struct.unpack_from("<Q", file, 40) + struct.unpack_from("<3H", file, 58)
+    headers = [struct.unpack_from("<IIQQQQ", file, at + number * size) for number in range(count)]
+    text = file[headers[names][4]:headers[names][4] + headers[names][5]]
+    return {text[header[0]:text.index(b"\0", header[0])].decode() for header in headers}
+
+
+def bash_takes_the_completions(_operator):
+    done = sh("source /usr/share/bash-completion/completions/airlock && complete -p airlock")
+    expect("-F" in done.out, done)
 
 
 def systemd_finds_no_fault_with_the_units(_operator):
@@ -107,6 +133,8 @@ CHECKS = [
     the_package_installs_and_starts_nothing,
     files_belong_to_whom_they_should,
     every_program_and_file_has_its_manual_page,
+    programs_are_stripped_and_need_only_the_c_library,
+    bash_takes_the_completions,
     systemd_finds_no_fault_with_the_units,
     the_units_are_as_closed_as_they_claim,
     without_certificates_the_frontend_does_not_start_and_is_not_tried_for_ever,

@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import time
 
 from host import Marathon, bob, ended, expect, group, is_active, sh, start, status, wait_for
 
@@ -22,10 +23,18 @@ def cpu_is_held_to_its_share(_operator):
     expect(0.2 < used < 0.25 * 12 + 0.5, f"a quarter of a core for 6 s to 12 s used {used} s")
 
 
-def weights_stand_where_the_kernel_reads_them(_operator):
-    job = start("--cpu-weight 37 -- sleep 1000")
-    expect((group(job) / "cpu.weight").read_text().strip() == "37", "cpu.weight")
-    bob(f"airlock stop {job}")
+def weights_share_what_is_not_enough_for_all(_operator):
+    spin = "-- bash -c 'for i in 1 2 3 4; do while :; do :; done & done; wait'"
+    light, heavy = start(f"--cpu-weight 20 {spin}"), start(f"--cpu-weight 200 {spin}")
+    for job, weight in ((light, "20"), (heavy, "200")):
+        expect((group(job) / "cpu.weight").read_text().strip() == weight, "cpu.weight")
+    used = lambda job: int(re.search(r"usage_usec (\d+)", (group(job) / "cpu.stat").read_text())[1])
+    before = used(light), used(heavy)
+    time.sleep(8)
+    spent = used(light) - before[0], used(heavy) - before[1]
+    bob(f"airlock stop --grace 1s {light} {heavy}")
+    # Ten to one where one processor is shared; that the kernel moves spinners between two leaves somewhat less of it.
+    expect(spent[1] > 3 * spent[0] > 0, f"a tenth of the weight got {spent[0]} microseconds, the whole of it {spent[1]}")
 
 
 def memory_ends_the_hog_and_nobody_else(_operator):
@@ -66,16 +75,26 @@ def processes_are_counted(_operator):
     expect(peak <= 10, f"{peak} processes under a limit of 10")
 
 
-def writing_to_a_real_disk_is_slowed_down(_operator):
+def a_real_disk_is_slowed_down_in_bytes_and_operations(_operator):
     disk = pathlib.Path("/sys/block/vda/dev").read_text().strip()
     job = start("--io-write 1M --io-read 2M --io-write-ops 500 -- sleep 1000")
     written = (group(job) / "io.max").read_text()
     expect(re.search(rf"^{disk} rbps=2097152 wbps=1048576 riops=max wiops=500$", written, re.MULTILINE), written)
     bob(f"airlock stop {job}")
-    write = "dd if=/dev/zero of=file bs=256K count=24 oflag=direct && cat /proc/uptime"
-    run = bob(f"airlock run --io-write 1M -- sh -c 'cat /proc/uptime && {write}'")
-    begin, end = (float(line.split()[0]) for line in run.out.splitlines())
-    expect(end - begin > 4, f"6 MiB at 1 MiB a second took {end - begin:.1f} s")
+    six_mib = "dd if=/dev/zero of=file bs=256K count=24 oflag=direct status=none"
+    took = seconds_of(six_mib, "--io-write 1M")
+    expect(took > 4, f"writing 6 MiB at 1 MiB a second took {took:.1f} s")
+    took = seconds_of("dd if=file of=/dev/null bs=256K iflag=direct status=none", "--io-read 1M", before=six_mib)
+    expect(took > 4, f"reading 6 MiB at 1 MiB a second took {took:.1f} s")
+    took = seconds_of("dd if=/dev/zero of=file bs=4K count=100 oflag=direct status=none", "--io-write-ops 20")
+    expect(took > 3, f"100 writes at 20 a second took {took:.1f} s")
+
+
+def seconds_of(measured, options, before=":"):
+    """How long a command takes as the job's own clock has it, after one that is not measured."""
+    now = "${EPOCHREALTIME/./}"
+    run = bob(f"airlock run {options} -- bash -c '{before}; begin={now}; {measured}; echo $(({now} - begin))'")
+    return int(run.out) / 1e6
 
 
 def all_jobs_together_stay_below_the_ceilings(_operator):
@@ -88,11 +107,11 @@ def all_jobs_together_stay_below_the_ceilings(_operator):
 
 CHECKS = [
     cpu_is_held_to_its_share,
-    weights_stand_where_the_kernel_reads_them,
+    weights_share_what_is_not_enough_for_all,
     memory_ends_the_hog_and_nobody_else,
     without_swap_of_its_own_a_job_gets_none,
     with_swap_a_job_gets_that_much_and_no_more,
     processes_are_counted,
-    writing_to_a_real_disk_is_slowed_down,
+    a_real_disk_is_slowed_down_in_bytes_and_operations,
     all_jobs_together_stay_below_the_ceilings,
 ]

@@ -7,7 +7,7 @@ import time
 
 from host import Marathon, bob, ended, expect, is_active, journal, main_pid, serves, sh, show, start, status, wait_for
 
-CONFIGURATION = pathlib.Path("/etc/airlock/executor.toml")
+CONFIGURATION, POLICY = pathlib.Path("/etc/airlock/executor.toml"), pathlib.Path("/etc/airlock/policy.toml")
 
 
 def survives(what, *units):
@@ -40,6 +40,26 @@ def a_restart_of_the_executor_spares_jobs(_operator):
 
 def stop_and_start_of_the_executor_spares_jobs(operator):
     survives(lambda: operator.follow("stop-executor"), "airlock-executor")
+
+
+def a_restart_of_the_socket_spares_jobs(_operator):
+    survives(lambda: sh("systemctl restart airlock-executor.socket; systemctl start airlock-executor"), "airlock-executor")
+
+
+def without_an_executor_everybody_is_told_and_jobs_run_on(_operator):
+    job = Marathon()
+    sh("systemctl stop airlock-executor.socket airlock-executor")
+    try:
+        refused = bob("airlock run -- true", code=125)
+        expect("executor away" in refused.err and "nothing was started" in refused.err, refused)
+        doctor = bob("airlock doctor", code=1).out
+        expect("the server has no executor" in doctor and "airlock-executor --check" in doctor, doctor)
+        expect(job.status()["state"] == "running", job.status())
+    finally:
+        sh("systemctl start airlock-executor")
+    wait_for("jobs can be run again", serves)
+    job.goes_on()
+    job.finish()
 
 
 def a_reload_of_both_spares_jobs(operator):
@@ -87,6 +107,20 @@ def a_bad_configuration_changes_nothing_and_is_named(_operator):
         CONFIGURATION.write_text(text)
         sh("systemctl reload airlock-executor")
     job.finish()
+
+
+def a_bad_policy_changes_nothing_and_is_named(_operator):
+    text, since = POLICY.read_text(), time.time() - 1
+    POLICY.write_text(text + "\nvisibilty = 1\n")
+    try:
+        sh("systemctl reload airlock-frontend")
+        said = wait_for("the journal names the mistake", lambda: (lambda lines: "visibilty" in lines and lines)(
+            journal("airlock-frontend", since)))
+        expect("policy.toml" in said and "in force stays" in said, said)
+        expect(serves(), "jobs cannot be run under the policy that was in force")
+    finally:
+        POLICY.write_text(text)
+        sh("systemctl reload airlock-frontend")
 
 
 def a_half_that_hangs_is_started_again(_operator):
@@ -148,6 +182,8 @@ CHECKS = [
     a_restart_of_the_frontend_spares_jobs,
     a_restart_of_the_executor_spares_jobs,
     stop_and_start_of_the_executor_spares_jobs,
+    a_restart_of_the_socket_spares_jobs,
+    without_an_executor_everybody_is_told_and_jobs_run_on,
     a_reload_of_both_spares_jobs,
     sigkill_of_the_frontend_spares_jobs,
     sigkill_of_the_executor_spares_jobs,
@@ -155,6 +191,7 @@ CHECKS = [
     a_new_systemd_spares_jobs,
     a_job_that_ends_while_nobody_looks_keeps_its_status,
     a_bad_configuration_changes_nothing_and_is_named,
+    a_bad_policy_changes_nothing_and_is_named,
     a_half_that_hangs_is_started_again,
     the_death_of_a_keeper_loses_its_job_alone,
     the_end_of_the_jobs_unit_ends_jobs_and_is_told,

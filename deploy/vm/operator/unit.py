@@ -135,6 +135,33 @@ def devices_of_the_host_are_not_for_jobs(_operator):
         expect("vda" not in seen and "null" in seen, seen)
 
 
+def each_drop_in_of_the_guide_opens_what_it_names(_operator):
+    sh("chmod 0755 /home/bob && echo seen > /home/bob/open.txt && chmod 0644 /home/bob/open.txt")
+    vsock = "import socket; socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM); print(1)"
+    opened = {
+        "ProtectHome=no": "cat /home/bob/open.txt",
+        "ProtectProc=default": "ls -d /proc/1",
+        "ProtectKernelModules=no": "ls /usr/lib/modules",
+        "RestrictAddressFamilies=AF_VSOCK": f"python3 -c '{vsock}'",
+    }
+    works = lambda command: bob(f"airlock run --profile plain -- {command}", code=None).code == 0
+    shut = [line for line, command in opened.items() if works(command)]
+    expect(not shut, f"open without its line: {shut}")
+    folder, job = pathlib.Path("/run/systemd/system/airlock-executor.service.d"), start("-- sleep 1000")
+    folder.mkdir(exist_ok=True, parents=True)
+    (folder / "open.conf").write_text("\n".join(["[Service]", *opened]) + "\n")
+    try:
+        sh("modprobe vsock; systemctl daemon-reload; systemctl restart airlock-executor")
+        wait_for("jobs can be run again", lambda: works("true"))
+        shut = [line for line, command in opened.items() if not works(command)]
+        expect(not shut, f"not open with its line: {shut}")
+    finally:
+        sh(f"rm -r {folder}; systemctl daemon-reload; systemctl restart airlock-executor")
+    wait_for("jobs can be run again", lambda: works("true"))
+    expect(status(job)["state"] == "running", "opening something ended a job")
+    bob(f"airlock stop {job}")
+
+
 CHECKS = [
     what_the_unit_hides_is_named_and_opened_by_its_drop_in,
     without_the_capability_for_namespaces_the_executor_says_so,
@@ -145,4 +172,5 @@ CHECKS = [
     pipes_keep_their_size_past_a_thousand_jobs,
     nothing_restarts_the_jobs_unit_by_itself,
     devices_of_the_host_are_not_for_jobs,
+    each_drop_in_of_the_guide_opens_what_it_names,
 ]
