@@ -230,7 +230,13 @@ impl LogReader {
         let Some(cursor) = &mut self.cursor else {
             let segment = now.segments().take_while(|s| s.first_offset <= self.offset).last().or(now.segments().next());
             return match segment.copied() {
-                Some(segment) => self.open(segment, true, &now).await,
+                Some(segment) => {
+                    if segment.first_offset > self.offset {
+                        // No segment is left that ends where the gap begins, so this one alone can say why.
+                        self.reason = self.reason.or(segment.gap);
+                    }
+                    self.open(segment, true, &now).await
+                }
                 None => self.at_end(&now).await,
             };
         };

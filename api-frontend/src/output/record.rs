@@ -18,6 +18,8 @@ pub const RECORD_MAX: usize = 16 * 1024;
 pub const PAYLOAD_MAX: usize = RECORD_MAX - HEADER_LEN;
 /// With less than this left in a block, the rest is zeros and the next record begins the next block.
 pub const ROOM_MIN: u64 = 64;
+/// No offset and no number in a log is above this, so that sums of several cannot overflow.
+pub const COUNT_MAX: u64 = 1 << 60;
 
 const KIND_DATA: u8 = 1;
 const KIND_END: u8 = 2;
@@ -179,10 +181,11 @@ pub fn parse_header(bytes: &[u8]) -> Result<RecordHeader, ParseError> {
         (KIND_END, 0, flags @ (0 | FLAG_COMPLETE)) if length == 0 => Kind::End { complete: flags == FLAG_COMPLETE },
         _ => return Err(ParseError::Header),
     };
-    if length > PAYLOAD_MAX || stream_offset > offset || offset.checked_add(length as u64).is_none() {
+    let seq = word(32);
+    if length > PAYLOAD_MAX || stream_offset > offset || offset > COUNT_MAX || seq > COUNT_MAX {
         return Err(ParseError::Header);
     }
-    Ok(RecordHeader { kind, length, offset, stream_offset, seq: word(32), time_ns: word(40) })
+    Ok(RecordHeader { kind, length, offset, stream_offset, seq, time_ns: word(40) })
 }
 
 /// Parses the record at the beginning of `bytes` and checks its payload, which lies at `HEADER_LEN..header.size()`.

@@ -12,7 +12,8 @@ use ipc_protocol::JobId;
 use super::{
     error::OutputError,
     record::{
-        BLOCK, GapReason, HEADER_LEN, Kind, ParseError, RecordHeader, next_record_at, parse_header, parse_record,
+        BLOCK, COUNT_MAX, GapReason, HEADER_LEN, Kind, ParseError, RecordHeader, next_record_at, parse_header,
+        parse_record,
     },
 };
 
@@ -56,6 +57,11 @@ impl Segment {
         self.end_offset - self.first_offset
     }
 
+    /// Whether it can stand behind `before` in a log.
+    fn follows(&self, before: Option<&Self>) -> bool {
+        before.is_none_or(|before| before.index < self.index && before.first_offset <= self.gap_from)
+    }
+
     /// The header of its file.
     pub fn encode(&self, job: JobId) -> [u8; SEGMENT_HEADER_LEN as usize] {
         let mut out = [0u8; SEGMENT_HEADER_LEN as usize];
@@ -96,7 +102,8 @@ impl Segment {
         };
         let sound = bytes[16..32] == *job.as_bytes()
             && segment.first_stdout <= segment.first_offset
-            && segment.gap_from <= segment.first_offset;
+            && segment.gap_from <= segment.first_offset
+            && [segment.index, segment.first_offset, segment.first_seq].into_iter().all(|count| count <= COUNT_MAX);
         Ok(sound.then_some(segment))
     }
 }
@@ -143,6 +150,8 @@ pub fn scan(dir: &Path, job: JobId) -> Result<Scan, OutputError> {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => None,
             Err(e) => return Err(OutputError::io("read", &path, e)),
         };
+        // A whole file in another's place says that it is another.
+        let header = header.filter(|segment| segment.path(dir) == path && segment.follows(scan.segments.last()));
         let Some(mut segment) = header else {
             scan.broken.push(path);
             broken_before = true;
@@ -156,7 +165,7 @@ pub fn scan(dir: &Path, job: JobId) -> Result<Scan, OutputError> {
         let before = scan.segments.last_mut();
         match before {
             Some(before) if before.index + 1 == segment.index => before.end_offset = segment.gap_from,
-            Some(before) => before.end_offset = find_end(dir, before)?.0.offset(),
+            Some(before) => before.end_offset = find_end(dir, before)?.0.offset().min(segment.first_offset),
             None => {}
         }
         scan.segments.push(segment);
@@ -197,7 +206,7 @@ fn find_end(dir: &Path, segment: &Segment) -> Result<(Tail, u64), OutputError> {
         let begin = first_record_at(block);
         let mut bytes = vec![0u8; ((block + 1) * BLOCK).min(segment.size).saturating_sub(begin) as usize];
         file.read_exact_at(&mut bytes, begin).map_err(|e| OutputError::io("read", &path, e))?;
-        if let Some(end) = last_record(&bytes, begin) {
+        if let Some(end) = last_record(&bytes, begin, segment.first_offset) {
             return Ok(end);
         }
     }
@@ -205,13 +214,16 @@ fn find_end(dir: &Path, segment: &Segment) -> Result<(Tail, u64), OutputError> {
     Ok((Tail { lengths, next_seq: segment.first_seq, closed: None }, SEGMENT_HEADER_LEN))
 }
 
-/// The last record of a block whose payload is whole. One with a damaged payload counts only if a whole one follows it.
-fn last_record(bytes: &[u8], begin: u64) -> Option<(Tail, u64)> {
+/// The last record of a block whose payload is whole. One with a damaged payload counts only if a whole one follows it, and one
+/// that is whole but lies before `offset`, or before one that was found, is not from this place.
+fn last_record(bytes: &[u8], begin: u64, mut offset: u64) -> Option<(Tail, u64)> {
     let mut found = None;
     let mut at = 0usize;
     while let Some(rest) = bytes.get(at..) {
         let header = match parse_record(rest) {
+            Ok(header) if header.offset < offset => header,
             Ok(header) => {
+                offset = header.end();
                 let closed = match header.kind {
                     Kind::End { complete } => Some(complete),
                     Kind::Data { .. } => None,

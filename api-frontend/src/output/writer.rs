@@ -238,8 +238,10 @@ impl LogWriter {
         while batch.len() < BATCH {
             let at = next_record_at(segment.size);
             let mut length = left.min(PAYLOAD_MAX).min((left_in_block(at) as usize).saturating_sub(HEADER_LEN));
-            if in_head {
-                length = length.min(usize::try_from(self.limit.head() - segment.end_offset).unwrap_or(usize::MAX));
+            // A log whose first bytes never came begins behind the head.
+            if in_head && segment.first_offset < self.limit.head() {
+                let left = self.limit.head().saturating_sub(segment.end_offset);
+                length = length.min(usize::try_from(left).unwrap_or(usize::MAX));
             }
             if self.limit.when_full() != WhenFull::DropOldest {
                 length = length.min(usize::try_from(self.limit.room(kept, disk)).unwrap_or(usize::MAX));

@@ -3,6 +3,7 @@
 mod crash;
 mod follow;
 mod limits;
+mod misplaced;
 mod read;
 mod trouble;
 
