@@ -16,5 +16,6 @@ mod lists;
 mod local_stack;
 mod logs;
 mod restart;
+mod rules;
 mod run_output;
 mod stop;

@@ -138,7 +138,8 @@ async fn that_side(client: &Client, findings: &mut Findings) {
         Ok(me) => {
             let profiles = me.profiles.len();
             let plural = if profiles == 1 { "" } else { "s" };
-            access(format!("{} has role {}, {profiles} profile{plural}", me.name, me.role), me.group.as_ref(), findings);
+            let found = format!("{} has role {}, {profiles} profile{plural}", me.name, me.role);
+            access(found, me.group.as_ref(), findings);
         }
         Err(error) => findings.fail("access", sentences::explain(client, error).to_string(), None),
     }

@@ -65,6 +65,22 @@ async fn of_starts_that_are_recorded_together_only_as_many_as_fit_are_admitted()
 }
 
 #[tokio::test]
+async fn jobs_that_a_release_without_groups_recorded_count_in_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("records.db");
+    let (connection, _) = schema::open_with(&path, &schema::STEPS[..1]).unwrap();
+    let sql = "INSERT INTO jobs (id, owner, request_id, fingerprint, serial, peer, profile, argv, command, env_names, merge, \
+               output_limit, when_full, created_ns, state, live, memory, cpu_milli) VALUES (?1, 'alice', 'r', zeroblob(32), \
+               '5e1f', '10.0.4.17', 'standard', x'6d00', 'm', '[]', 0, 1, 'wait', 1, 'running', 1, 100, 1000)";
+    connection.execute(sql, [id(1).to_string()]).unwrap();
+    drop(connection);
+    let records = Records { store: Store::open(&path).unwrap(), dir };
+    assert_eq!(records.store.live_count().await.unwrap(), 1);
+    assert_eq!(taken(&records, "build").await, [0; 3]);
+    assert!(records.store.create_in(new_job(2), member("build", 100, 1000)).await.is_ok());
+}
+
+#[tokio::test]
 async fn sums_beyond_every_number_stay_the_greatest_and_fail_nothing() {
     let records = Records::new();
     let free = Arc::new(Group::new("free", Bounds::default()));
