@@ -122,7 +122,8 @@ fn a_damaged_index_or_list_stops_the_work_instead_of_forgetting_anybody() {
     let other = Fixture::new();
     let list = fs::read_to_string(fixture.path("ca/crl.pem")).expect("list");
     // Without the first line of its body, where the lengths of everything stand.
-    let damaged: Vec<&str> = list.lines().enumerate().filter(|(number, _)| *number != 1).map(|(_, line)| line).collect();
+    let damaged: Vec<&str> =
+        list.lines().enumerate().filter(|(number, _)| *number != 1).map(|(_, line)| line).collect();
     fs::write(fixture.path("ca/crl.pem"), damaged.join("\n")).expect("write");
     assert!(fixture.open().refresh_crl().is_err(), "a damaged list was replaced");
     fs::copy(other.path("ca/crl.pem"), fixture.path("ca/crl.pem")).expect("copy");
