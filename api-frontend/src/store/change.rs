@@ -59,7 +59,31 @@ impl Store {
     /// # Errors
     /// `Ended` when the job has ended before, which never changes; `NotFound`; a failing database.
     pub async fn update(&self, id: JobId, change: Change) -> Result<Job, UpdateError> {
-        self.write(move |connection| update(connection, id, &change)).await
+        self.update_all(id, vec![change]).await
+    }
+
+    /// As [`Store::update`], for several changes that become true together.
+    ///
+    /// # Errors
+    /// Those of the first change that cannot be made; the ones before it stand.
+    pub async fn update_all(&self, id: JobId, changes: Vec<Change>) -> Result<Job, UpdateError> {
+        self.write(move |connection| {
+            let mut job = Err(UpdateError::NotFound(id));
+            for change in &changes {
+                job = Ok(update(connection, id, change)?);
+            }
+            job
+        })
+        .await
+    }
+
+    /// As [`Store::update`], and answers when everybody can read it: it survives the end of this process, and a power cut only
+    /// once something else is on disk. For what is known elsewhere too as long as the host runs.
+    ///
+    /// # Errors
+    /// As `update`.
+    pub async fn update_soon(&self, id: JobId, change: Change) -> Result<Job, UpdateError> {
+        self.write_soon(move |connection| update(connection, id, &change)).await
     }
 
     /// Takes an ended job out of the default list and spares it from retention. Twice is once.
@@ -76,16 +100,17 @@ impl Store {
         .await
     }
 
-    /// Removes the record of an ended job. Its output is not touched: remove that afterwards, so that a record without output
-    /// is never seen.
+    /// Removes the record of an ended job, and remembers that it was: the executor may hold the job still. Its output is not
+    /// touched: remove that afterwards, so that a record without output is never seen.
     ///
     /// # Errors
     /// `StillLive`, `NotFound`; a failing database.
     pub async fn delete(&self, id: JobId) -> Result<Job, UpdateError> {
         self.write(move |connection| {
             let job = ended(connection, id)?;
-            let mut statement = prepare(connection, "DELETE FROM jobs WHERE id = ?1")?;
-            statement.execute([id.to_string()]).map_err(StoreError::from)?;
+            for sql in ["INSERT OR IGNORE INTO deleted (id) VALUES (?1)", "DELETE FROM jobs WHERE id = ?1"] {
+                prepare(connection, sql)?.execute([id.to_string()]).map_err(StoreError::from)?;
+            }
             Ok(job)
         })
         .await

@@ -1,6 +1,7 @@
 //! What the comparison with the executor does to the records: jobs that never were, jobs that only the executor knows, and a
 //! database that is older than what the executor has seen.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use ipc_protocol::JobId;
@@ -32,6 +33,36 @@ impl Store {
     /// owner's request id belongs to another job, its own id stands for it. It has no name.
     pub async fn adopt(&self, job: Job) -> Result<(), StoreError> {
         self.write(move |connection| adopt(connection, job)).await
+    }
+
+    /// Whether a job of this id was deleted and may still be held by the executor.
+    pub async fn was_deleted(&self, id: JobId) -> Result<bool, StoreError> {
+        self.read(move |connection| {
+            Ok(connection.prepare_cached("SELECT 1 FROM deleted WHERE id = ?1")?.exists([id.to_string()])?)
+        })
+        .await
+    }
+
+    /// Forgets the deleted jobs that the executor does not hold: whatever it does not list it never lists again.
+    pub async fn forget_deleted(&self, held: HashSet<JobId>) -> Result<(), StoreError> {
+        let deleted = self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT id FROM deleted")?;
+            let ids = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok::<_, StoreError>(ids)
+        });
+        let is_held = |id: &String| id.parse().is_ok_and(|id: JobId| held.contains(&id));
+        let gone: Vec<String> = deleted.await?.into_iter().filter(|id| !is_held(id)).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.write_soon(move |connection| {
+            let mut statement = connection.prepare_cached("DELETE FROM deleted WHERE id = ?1")?;
+            for id in gone {
+                statement.execute([id])?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Makes the epoch larger than `above`, and answers it when that is on disk.

@@ -9,7 +9,7 @@ use super::error::OpenError;
 /// Each entry brings a database from the format that is its place in this list to the next. Entries that were released never
 /// change. One that the release before can still work with (it only adds columns with defaults, tables or indexes) leaves
 /// `readable_by` alone; every other one raises it to its own number, and releases that know less then refuse the database.
-pub(super) const STEPS: &[&str] = &[FIRST, GROUPS];
+pub(super) const STEPS: &[&str] = &[FIRST, GROUPS, DELETED];
 
 /// "ARLK": tells our database from those of other programs.
 const APPLICATION_ID: i32 = 0x4152_4C4B;
@@ -105,6 +105,12 @@ const GROUPS: &str = "
     ALTER TABLE jobs ADD COLUMN group_cpu_milli INTEGER;
     CREATE INDEX jobs_group ON jobs (job_group, memory, cpu_milli, group_memory, group_cpu_milli)
         WHERE live = 1 AND job_group IS NOT NULL;
+";
+
+/// Jobs that the executor may hold although nobody here wants to know of them any more; without this, the next comparison would
+/// take them for jobs whose record was lost.
+const DELETED: &str = "
+    CREATE TABLE deleted (id TEXT PRIMARY KEY NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
 /// Opens the database for writing, brings it up to date, and counts the opening. Answers the count.

@@ -14,9 +14,16 @@ const BATCH: usize = 512;
 
 /// A change, or word that it cannot be tried. It must leave the records whole by each single statement: it is not rolled back
 /// alone.
-type Work = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Option<Reply> + Send>;
+type Change = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Option<Reply> + Send>;
 /// Told when the change is on disk, or is not and never will be.
 type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// What the thread is given.
+struct Work {
+    change: Change,
+    /// To be answered when it survives a power cut; otherwise when it survives the end of this process.
+    durable: bool,
+}
 
 /// The way to the thread.
 #[derive(Debug)]
@@ -55,9 +62,33 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        self.queue(true, work).await
+    }
+
+    /// As `write`, and answers when it stands in the journal: a power cut may take it until the next `write` is answered.
+    pub(super) async fn write_soon<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.queue(false, work).await
+    }
+
+    async fn queue<T, E>(
+        &self,
+        durable: bool,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
         // Answers that cannot be sent belong to callers that went away.
-        let work: Work = Box::new(move |connection| match connection {
+        let change: Change = Box::new(move |connection| match connection {
             Ok(connection) => {
                 let result = work(connection);
                 Some(Box::new(move |committed: Result<(), StoreError>| {
@@ -70,18 +101,30 @@ impl Store {
             }
         });
         let queue = self.inner.writer.queue.as_ref().ok_or(StoreError::Closing)?;
-        queue.send(work).await.map_err(|_| StoreError::Closing)?;
+        queue.send(Work { change, durable }).await.map_err(|_| StoreError::Closing)?;
         answered.await.map_err(|_| StoreError::Closing)?
     }
 }
 
 fn run(connection: Connection, mut queued: mpsc::Receiver<Work>) {
+    let mut synchronous = None;
     while let Some(first) = queued.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH
             && let Ok(work) = queued.try_recv()
         {
             batch.push(work);
+        }
+        let durable = batch.iter().any(|work| work.durable);
+        if synchronous != Some(durable) {
+            // FULL synchronises the journal at the commit, and with it all that NORMAL left to the next one.
+            let set = connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" });
+            synchronous = set.is_ok().then_some(durable);
+        }
+        if durable && synchronous != Some(true) {
+            let error = StoreError::Failed("the database cannot be told to wait for the disk".into());
+            batch.into_iter().for_each(|work| drop((work.change)(Err(error.clone()))));
+            continue;
         }
         commit(&connection, batch);
     }
@@ -94,10 +137,10 @@ fn commit(connection: &Connection, batch: Vec<Work>) {
         if connection.is_autocommit()
             && let Err(e) = connection.execute_batch("BEGIN IMMEDIATE")
         {
-            work(Err(e.into()));
+            (work.change)(Err(e.into()));
             continue;
         }
-        replies.extend(work(Ok(connection)));
+        replies.extend((work.change)(Ok(connection)));
         if connection.is_autocommit() {
             // A full disk or a failing one can end the transaction in the middle: everything in it is gone.
             let error = StoreError::Failed("the database gave up a transaction; its disk is full or failing".into());

@@ -166,3 +166,25 @@ async fn changes_that_wait_together_share_a_commit() {
     let pages = (journal() - before) / 4096;
     assert!(pages < 150, "{pages} pages were written");
 }
+
+#[tokio::test]
+async fn a_birth_and_an_end_become_true_together_and_a_late_birth_changes_nothing() {
+    let records = Records::new();
+    records.create(new_job(1)).await;
+    let both = vec![started(2), Change::Ended(Box::new(finished(3)))];
+    let ended = records.store.update_all(id(1), both).await.unwrap();
+    assert_eq!((ended.state, ended.pid, ended.started_ns), (JobState::Ended(EndState::Finished), Some(4821), Some(2)));
+    let late = records.store.update_soon(id(1), started(9)).await;
+    assert_eq!(late, Err(UpdateError::Ended { job: id(1), state: ended.state }));
+    assert_eq!(records.store.get(id(1), &Scope::All).await.unwrap(), Some(ended));
+}
+
+#[tokio::test]
+async fn what_is_recorded_soon_can_be_read_at_once() {
+    let records = Records::new();
+    records.create(new_job(1)).await;
+    let running = records.store.update_soon(id(1), started(2)).await.unwrap();
+    assert_eq!(running.state, JobState::Running);
+    assert_eq!(records.store.get(id(1), &Scope::All).await.unwrap(), Some(running.clone()));
+    assert_eq!(records.again().store.get(id(1), &Scope::All).await.unwrap(), Some(running));
+}

@@ -41,3 +41,20 @@ async fn the_epoch_of_a_restored_backup_is_raised_above_what_was_seen_and_stays_
     assert_eq!(records.store.raise_epoch(7).await.unwrap(), 42, "it never sinks");
     assert_eq!(records.again().store.epoch(), 43);
 }
+
+#[tokio::test]
+async fn a_deleted_job_is_remembered_until_the_executor_does_not_hold_it() {
+    let records = Records::new();
+    for number in [1, 2] {
+        records.create(new_job(number)).await;
+        records.end(id(number), finished(2)).await;
+        records.store.delete(id(number)).await.unwrap();
+    }
+    let records = records.again();
+    assert!(records.store.was_deleted(id(1)).await.unwrap());
+    records.store.forget_deleted([id(1)].into()).await.unwrap();
+    assert!(records.store.was_deleted(id(1)).await.unwrap());
+    assert!(!records.store.was_deleted(id(2)).await.unwrap());
+    records.store.forget_deleted([].into()).await.unwrap();
+    assert!(!records.store.was_deleted(id(1)).await.unwrap());
+}
