@@ -37,6 +37,8 @@ pub struct World {
     pub refuse_connections: bool,
     pub version: Option<Version>,
     pub released: Vec<JobId>,
+    /// Requests to stop that it loses.
+    pub deaf_to_stops: u32,
 }
 
 /// What the fake does with a Spawn.
@@ -44,6 +46,8 @@ pub struct World {
 pub enum OnSpawn {
     /// Starts it and says so.
     Start,
+    /// Starts it, and it ends at once with this code.
+    StartAndEnd(i32),
     /// Starts it, and the connection breaks before it says so.
     StartAndBreak,
     /// The connection breaks before it was read.
@@ -94,7 +98,7 @@ pub fn profiles() -> Vec<ProfileInfo> {
     vec![standard, fixed]
 }
 
-fn limits() -> Limits {
+pub fn limits() -> Limits {
     Limits {
         cpu_milli: 2000,
         cpu_weight: 100,
@@ -107,6 +111,10 @@ fn limits() -> Limits {
         io_write_ops: None,
         timeout_ms: Some(86_400_000),
     }
+}
+
+pub fn start_error(name: &str, errno: i32) -> StartError {
+    StartError { step: 22, name: name.into(), errno, message: format!("{name} failed") }
 }
 
 impl FakeExecutor {
@@ -260,6 +268,7 @@ impl FakeExecutor {
                         job.acked[stream as usize] = offset;
                     }
                 }
+                Request::Stop { .. } if world.deaf_to_stops > 0 => world.deaf_to_stops -= 1,
                 Request::Stop { job, signal, by, .. } => {
                     let known = world.jobs.get_mut(&job).map(|job| job.end.is_some());
                     let outcome = match known {
@@ -295,7 +304,7 @@ fn spawned(world: &mut World, spawn: Spawn) {
     let job = spawn.job;
     let step = world.script.pop_front().unwrap_or(OnSpawn::Start);
     match step {
-        OnSpawn::Start | OnSpawn::StartAndBreak => {
+        OnSpawn::Start | OnSpawn::StartAndEnd(_) | OnSpawn::StartAndBreak => {
             let phase = Phase::Started { pid: 4711, started_ns: 1_000_000 };
             let input = world.inputs.remove(&job).unwrap_or_default();
             let new =
@@ -306,14 +315,17 @@ fn spawned(world: &mut World, spawn: Spawn) {
             }
             let (pid, uid, started_ns) = (4711, 1_900_000_000, 1_000_000);
             say(world, &Answer::Spawned { job, pid, uid, started_ns, limits: limits() });
+            if let OnSpawn::StartAndEnd(code) = step {
+                world.jobs.get_mut(&job).expect("it was started").end = Some((End::Exited(code), Facts::default()));
+                tell_end(world, job);
+            }
         }
         OnSpawn::BreakBefore => break_off(world),
         OnSpawn::Refuse(refusal, field, message) => {
             say(world, &Answer::Refused { job, refusal, field: field.into(), message: message.into() });
         }
         OnSpawn::NotStarted(name, errno) => {
-            let error = StartError { step: 22, name: name.into(), errno, message: format!("{name} failed") };
-            say(world, &Answer::NotStarted { job, error });
+            say(world, &Answer::NotStarted { job, error: start_error(name, errno) });
         }
         OnSpawn::Silent => {}
     }

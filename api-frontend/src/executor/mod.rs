@@ -41,6 +41,9 @@ pub trait Sink: Send + 'static {
     /// The executor's list is complete. Gives what to answer before the connection is live: a `Resume` for each job of the list.
     fn sync(&mut self, generation: u64, welcome: &Welcome, jobs: Vec<JobEntry>) -> Result<Vec<Request>, Reconnect>;
 
+    /// The connection that was compared last is live: everything can be sent.
+    fn live(&mut self);
+
     /// The executor's profiles, at the begin and after each of its reloads.
     fn profiles(&mut self, profiles: Vec<ProfileInfo>);
 

@@ -120,6 +120,7 @@ impl<S: Sink> Session<'_, S> {
         tracing::info!(build = welcome.build, cgroups = welcome.cgroups, generation, "connected to the executor");
         self.link.set_live(welcome);
         self.was_live = true;
+        self.sink.live();
         let mut due = Vec::new();
         loop {
             while let Some(body) = self.input.buffered()? {

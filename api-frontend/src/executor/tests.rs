@@ -32,6 +32,8 @@ impl Sink for Notes {
         Ok(Vec::new())
     }
 
+    fn live(&mut self) {}
+
     fn profiles(&mut self, profiles: Vec<ProfileInfo>) {
         self.say(format!("profiles {}", profiles.len()));
     }

@@ -2,125 +2,106 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use ipc_protocol::{Answer, Claimed, Hello, JobEntry, JobId, ProfileInfo, Request, Stream, VersionRange};
+use ipc_protocol::{Answer, Hello, JobEntry, JobId, ProfileInfo, Request, Stream, VersionRange};
 
-use super::end::Ending;
-use super::live::{AskKind, Born, FeedSink, Hold, LiveJob, Progress};
-use super::{Core, now_ns};
+use super::Core;
+use super::act::request_of;
+use super::live::{AskKind, LiveJob};
+use super::machine::{Effect, Input, JobMachine, Written};
+use super::now_ns;
+use super::told::{Born, Ending, Refused};
 use crate::executor::{Reconnect, Sink, Welcome};
-use crate::output::{GapReason, OutputError, WhenFull};
-use crate::store::Change;
+use crate::output::WhenFull;
 
 /// Takes the executor's answers.
 #[derive(Debug)]
 pub(super) struct ExecutorSink {
     core: Arc<Core>,
+    /// The connection that was compared last.
+    connection: u64,
     /// Jobs with acknowledgements due since the last time everything was handed on.
     due: Vec<Arc<LiveJob>>,
-    /// Requests about jobs that are not live here.
-    loose: Vec<Request>,
+    /// Other requests to make then.
+    requests: Vec<Request>,
 }
 
-/// Free bytes above which a log that could not be written is tried again.
-const ROOM_TO_GO_ON: u64 = 16 << 20;
-/// How long a job has between the signal and the kill when its log is full and it is to be stopped.
-const FULL_GRACE_MS: u64 = 10_000;
-const SIGTERM: u8 = 15;
+/// Bytes of a stream, as they came.
+#[derive(Debug, Clone, Copy)]
+struct Piece<'a> {
+    stream: Stream,
+    offset: u64,
+    time_ns: u64,
+    recovered: bool,
+    bytes: &'a [u8],
+}
+
 /// What a request gets that names no profile, where the executor has it.
 const DEFAULT_PROFILE: &str = "standard";
 
 impl ExecutorSink {
     pub(super) fn new(core: Arc<Core>) -> Self {
-        Self { core, due: Vec::new(), loose: Vec::new() }
+        Self { core, connection: 0, due: Vec::new(), requests: Vec::new() }
     }
 
-    fn output(&mut self, id: JobId, stream: Stream, offset: u64, time_ns: u64, recovered: bool, bytes: &[u8]) {
+    /// Hands an answer to the job it concerns. Of one that does not live any more, the executor still holds what it may forget.
+    fn hand_on(&mut self, id: JobId, input: Input) {
+        match self.core.live.get(id) {
+            Some(job) => self.core.step_into(&job, input, &mut self.requests),
+            None => {
+                let effects = JobMachine::over([0; 2]).step(input);
+                self.requests.extend(effects.iter().filter_map(|effect| request_of(id, effect)));
+            }
+        }
+    }
+
+    fn output(&mut self, id: JobId, piece: Piece<'_>) {
+        let input = Input::Output { stream: piece.stream, offset: piece.offset, length: piece.bytes.len() as u64 };
         let Some(job) = self.core.live.get(id) else {
             // Nobody wants it: the record says that the job has ended, or is gone. It must not wait for us.
-            let offset = offset.saturating_add(bytes.len() as u64);
-            self.loose.push(Request::Ack { job: id, stream, offset });
+            let mut machine = JobMachine::over([0; 2]);
+            machine.step(input);
+            self.requests.extend(machine.step(Input::Drained).iter().filter_map(|effect| request_of(id, effect)));
             return;
         };
-        let mut feed = job.feed();
-        let length = match &mut feed.sink {
-            FeedSink::Closed(_) => offset.saturating_add(bytes.len() as u64),
-            FeedSink::Held(..) => return,
-            FeedSink::Log(writer) => {
-                if offset > writer.lengths()[stream as usize] {
-                    tracing::warn!(job = %id, ?stream, offset, "output between this and what the log holds did not come");
-                    writer.skip(stream, offset, GapReason::Lost);
-                }
-                match writer.append(stream, offset, time_ns, recovered, bytes) {
-                    Ok(appended) => {
-                        match appended.full {
-                            Some(WhenFull::Wait) => feed.hold(Hold::Cap),
-                            Some(WhenFull::Stop) if !feed.stop_sent => {
-                                feed.stop_sent = true;
-                                self.loose.push(stop_for_full_log(id));
-                            }
-                            _ => {}
-                        }
-                        appended.length
-                    }
-                    Err(error) => {
-                        let length = writer.lengths()[stream as usize];
-                        feed.hold(Hold::Disk);
-                        self.core.wait_for_room(id, &error);
-                        length
-                    }
-                }
+        for effect in job.step(input) {
+            if effect != Effect::Append {
+                self.core.perform(&job, effect, &mut self.requests);
+            } else if let Some(written) = self.append(&job, piece) {
+                self.core.step_into(&job, written, &mut self.requests);
             }
-        };
-        feed.set_due(stream, length);
-        if !feed.listed {
-            feed.listed = true;
-            drop(feed);
+        }
+        if job.machine().has_due() && !std::mem::replace(&mut job.feed().listed, true) {
             self.due.push(job);
         }
     }
 
-    fn spawned(&self, id: JobId, born: Born) {
-        let Some(job) = self.core.live.get(id) else { return };
-        job.feed().born = Some(born);
-        self.core.record_birth(&job, born);
-    }
-}
-
-impl Core {
-    /// Records that a job runs, then tells those who wait for it.
-    pub(super) fn record_birth(self: &Arc<Self>, job: &Arc<LiveJob>, born: Born) {
-        let (core, job) = (self.clone(), job.clone());
-        self.runtime.spawn(async move {
-            let Born { pid, uid, started_ns, limits } = born;
-            if core.persist(&job, "the start", || Change::Started { pid, uid, started_ns, limits }).await {
-                job.advance(Progress::Running);
+    fn append(&self, job: &LiveJob, piece: Piece<'_>) -> Option<Input> {
+        let Piece { stream, offset, time_ns, recovered, bytes } = piece;
+        let mut feed = job.feed();
+        let writer = feed.writer.as_mut()?;
+        let (to, outcome) = match writer.append(stream, offset, time_ns, recovered, bytes) {
+            Ok(appended) => {
+                let outcome = match appended.full {
+                    None | Some(WhenFull::DropOldest) => Written::Whole,
+                    Some(WhenFull::Wait) => Written::Capped,
+                    Some(WhenFull::Stop) => Written::Stop,
+                };
+                (appended.length, outcome)
             }
-        });
+            Err(error) => {
+                if !self.core.disk_trouble.load(Ordering::SeqCst) {
+                    tracing::error!(job = %job.id, %error, "output cannot be written; jobs that write wait until it can");
+                }
+                (writer.lengths()[stream as usize], Written::NoRoom)
+            }
+        };
+        Some(Input::Written { stream, to, outcome })
     }
 
-    /// A log could not be written. Says so once, waits until there is room, and has the executor send again what was dropped.
-    fn wait_for_room(self: &Arc<Self>, job: JobId, error: &OutputError) {
-        if self.disk_trouble.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        tracing::error!(%job, %error, "output cannot be written; jobs that write wait until it can");
-        let core = self.clone();
-        self.runtime.spawn(async move {
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                    () = core.stop.cancelled() => return,
-                }
-                if core.logs.free_bytes().is_ok_and(|free| free >= ROOM_TO_GO_ON) {
-                    break;
-                }
-            }
-            tracing::info!("output is tried again");
-            core.disk_trouble.store(false, Ordering::SeqCst);
-            core.link.reconnect();
-        });
+    fn forget_due(&mut self) {
+        self.due.drain(..).for_each(|job| job.feed().listed = false);
+        self.requests.clear();
     }
 }
 
@@ -133,10 +114,16 @@ impl Sink for ExecutorSink {
         }
     }
 
-    fn sync(&mut self, generation: u64, welcome: &Welcome, jobs: Vec<JobEntry>) -> Result<Vec<Request>, Reconnect> {
-        self.due.clear();
-        self.loose.clear();
-        self.core.compare(generation, welcome, jobs)
+    fn sync(&mut self, connection: u64, welcome: &Welcome, jobs: Vec<JobEntry>) -> Result<Vec<Request>, Reconnect> {
+        self.forget_due();
+        self.connection = connection;
+        self.core.compare(connection, welcome, jobs)
+    }
+
+    fn live(&mut self) {
+        for job in self.core.live.all() {
+            self.core.step_into(&job, Input::Live { connection: self.connection }, &mut self.requests);
+        }
     }
 
     fn profiles(&mut self, mut profiles: Vec<ProfileInfo>) {
@@ -148,20 +135,16 @@ impl Sink for ExecutorSink {
     fn answer(&mut self, answer: Answer<'_>) -> Result<(), Reconnect> {
         match answer {
             Answer::Output { job, stream, offset, time_ns, recovered, bytes } => {
-                self.output(job, stream, offset, time_ns, recovered, bytes);
+                self.output(job, Piece { stream, offset, time_ns, recovered, bytes });
             }
             Answer::Spawned { job, pid, uid, started_ns, limits } => {
-                self.spawned(job, Born { pid, uid, started_ns, limits });
+                self.hand_on(job, Input::Spawned(Born { pid, uid, started_ns, limits }));
             }
             Answer::NotStarted { job, error } => {
-                if let Some(live) = self.core.live.get(job) {
-                    self.core.end(&live, Ending::not_started(error, now_ns()));
-                }
+                self.hand_on(job, Input::NotStarted(Box::new(Ending::not_started(error, now_ns()))));
             }
             Answer::Refused { job, refusal, field, message } => {
-                if let Some(live) = self.core.live.get(job) {
-                    self.core.withdraw(&live, Progress::Refused { refusal, field, message });
-                }
+                self.hand_on(job, Input::Refused(Refused { refusal, field, message }));
             }
             Answer::Stopped { job, outcome } => {
                 if let Some(live) = self.core.live.get(job) {
@@ -173,10 +156,9 @@ impl Sink for ExecutorSink {
                     live.answered(AskKind::Signal, outcome);
                 }
             }
-            Answer::Exited { job, end, facts, totals, ended_ns } => match self.core.live.get(job) {
-                Some(live) => self.core.end(&live, Ending::exited(end, *facts, totals, ended_ns)),
-                None => self.loose.push(Request::Release { job }),
-            },
+            Answer::Exited { job, end, facts, totals, ended_ns } => {
+                self.hand_on(job, Input::Exited(Box::new(Ending::exited(end, *facts, totals, ended_ns))));
+            }
             Answer::Welcome { .. } | Answer::Profiles(_) | Answer::Job(_) | Answer::SyncEnd => {
                 return Err(Reconnect("the executor compared twice".into()));
             }
@@ -185,26 +167,17 @@ impl Sink for ExecutorSink {
     }
 
     fn drained(&mut self, due: &mut Vec<Request>) {
-        due.append(&mut self.loose);
+        due.append(&mut self.requests);
         for job in self.due.drain(..) {
-            let mut feed = job.feed();
-            feed.listed = false;
-            for stream in Stream::BOTH {
-                if let Some(offset) = feed.due[stream as usize].take() {
-                    due.push(Request::Ack { job: job.id, stream, offset });
-                }
-            }
+            job.feed().listed = false;
+            self.core.step_into(&job, Input::Drained, due);
         }
     }
 
     fn gone(&mut self) {
         for job in self.core.live.all() {
             job.unanswered();
+            self.core.step(&job, Input::Gone { connection: self.connection });
         }
     }
-}
-
-fn stop_for_full_log(job: JobId) -> Request {
-    let by = Claimed { owner: "output limit".into(), ..Claimed::default() };
-    Request::Stop { job, signal: SIGTERM, grace_ms: FULL_GRACE_MS, by }
 }

@@ -1,13 +1,15 @@
-//! Jobs that have not ended, as this process holds them: the writer of each log, and who waits for what.
+//! Jobs that have not ended, as this process holds them: the machine that decides, the writer of each log, who waits for what.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use ipc_protocol::{JobId, Limits, Refusal, SignalOutcome, Stream};
+use ipc_protocol::{JobId, SignalOutcome};
 use tokio::sync::{oneshot, watch};
 
-use crate::output::{GapReason, LogWriter};
+use super::machine::{Effect, Input, JobMachine};
+use super::start::StartRequest;
+use super::told::{Born, Refused};
+use crate::output::LogWriter;
 
 /// How far a job has come, as far as its record says so too: each value is set when the record is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,14 +21,7 @@ pub enum Progress {
     /// It has ended; the record says how.
     Ended,
     /// It was not admitted and has no record any more.
-    Refused {
-        /// The class of reason.
-        refusal: Refusal,
-        /// The field at fault.
-        field: String,
-        /// One sentence.
-        message: String,
-    },
+    Refused(Refused),
     /// The executor was never asked and will not be; it has no record any more.
     Withdrawn,
 }
@@ -37,10 +32,8 @@ pub struct LiveJob {
     /// Its id.
     pub id: JobId,
     progress: watch::Sender<Progress>,
-    /// The number of the last connection in whose list it stood.
-    seen: AtomicU64,
-    /// A start is under way in this process: the comparison leaves the job to it.
-    starting: AtomicBool,
+    /// Held for the time of one step and never while something is written: workers that serve clients take it too.
+    machine: Mutex<JobMachine>,
     feed: Mutex<Feed>,
     asks: Mutex<VecDeque<(AskKind, oneshot::Sender<SignalOutcome>)>>,
 }
@@ -54,88 +47,45 @@ pub enum AskKind {
     Signal,
 }
 
-/// Where a job's output goes.
-#[derive(Debug)]
+/// What the effects of a job's machine work with.
+#[derive(Debug, Default)]
 pub struct Feed {
-    /// What it does at present.
-    pub sink: FeedSink,
-    /// Acknowledgements that are due: the length of each stream's log.
-    pub due: [Option<u64>; 2],
-    /// It stands in the list of jobs with something due.
-    pub listed: bool,
+    /// `None` when the log is closed.
+    pub writer: Option<Box<LogWriter>>,
     /// Told by the executor at the birth.
     pub born: Option<Born>,
-    /// The stop for a full log was asked for.
-    pub stop_sent: bool,
-    /// What became of the job is known, and its record is being written.
-    pub ending: bool,
-}
-
-/// Told by the executor at the birth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Born {
-    /// On the host.
-    pub pid: u32,
-    /// The user it runs as.
-    pub uid: u32,
-    /// Nanoseconds since 1970.
-    pub started_ns: u64,
-    /// In force.
-    pub limits: Limits,
-}
-
-/// What becomes of bytes.
-#[derive(Debug)]
-pub enum FeedSink {
-    /// They go to the log.
-    Log(Box<LogWriter>),
-    /// The log takes no more at present: bytes are dropped here, not acknowledged, and come again later or never.
-    Held(Box<LogWriter>, Hold),
-    /// The log is closed with so many bytes of each stream, the record about to be; what comes again is acknowledged and
-    /// dropped.
-    Closed([u64; 2]),
-}
-
-/// Why a log takes no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
-    /// It has reached its cap, and the job waits in its write.
-    Cap,
-    /// The disk is full, or fails. When it works again, a new connection brings the bytes again.
-    Disk,
+    /// To be made, as long as it is open what becomes of the start.
+    pub request: Option<Arc<StartRequest>>,
+    /// It stands in the list of jobs with acknowledgements due.
+    pub listed: bool,
 }
 
 impl LiveJob {
-    /// A job that will be asked for, or that a record speaks of.
-    pub fn new(id: JobId, writer: LogWriter, progress: Progress) -> Arc<Self> {
-        Self::with(id, FeedSink::Log(Box::new(writer)), progress)
-    }
-
-    /// A job whose log, of so many bytes of each stream, was closed by a process that died before it recorded the end.
-    pub fn closed(id: JobId, lengths: [u64; 2], progress: Progress) -> Arc<Self> {
-        Self::with(id, FeedSink::Closed(lengths), progress)
-    }
-
-    fn with(id: JobId, sink: FeedSink, progress: Progress) -> Arc<Self> {
-        let feed = Feed { sink, due: [None; 2], listed: false, born: None, stop_sent: false, ending: false };
+    /// A job with the writer of its log; none for a log that a process closed which died before it recorded the end.
+    pub fn new(id: JobId, machine: JobMachine, writer: Option<LogWriter>, progress: Progress) -> Arc<Self> {
+        let feed = Feed { writer: writer.map(Box::new), ..Feed::default() };
         Arc::new(Self {
             id,
             progress: watch::Sender::new(progress),
-            seen: AtomicU64::new(0),
-            starting: AtomicBool::new(false),
+            machine: Mutex::new(machine),
             feed: Mutex::new(feed),
             asks: Mutex::default(),
         })
     }
 
+    /// Takes one input. What follows is to be done in its order.
+    pub fn step(&self, input: Input) -> Vec<Effect> {
+        self.machine().step(input)
+    }
+
+    /// Looks at where the job stands.
+    pub fn machine(&self) -> MutexGuard<'_, JobMachine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Follows how far it comes.
     pub fn watch(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
-    }
-
-    /// How far it has come.
-    pub fn progress(&self) -> Progress {
-        self.progress.borrow().clone()
     }
 
     /// Notes progress, and never takes any back.
@@ -144,7 +94,7 @@ impl LiveJob {
             let forward = match (&*now, &to) {
                 (Progress::Asked, to) => *to != Progress::Asked,
                 (Progress::Running, to) => *to == Progress::Ended,
-                (Progress::Ended | Progress::Refused { .. } | Progress::Withdrawn, _) => false,
+                (Progress::Ended | Progress::Refused(_) | Progress::Withdrawn, _) => false,
             };
             if forward {
                 *now = to;
@@ -153,27 +103,7 @@ impl LiveJob {
         });
     }
 
-    /// Notes that it stood in the list of a connection.
-    pub fn set_seen(&self, generation: u64) {
-        self.seen.store(generation, Ordering::SeqCst);
-    }
-
-    /// Whether it stood in the list of that connection.
-    pub fn was_seen(&self, generation: u64) -> bool {
-        self.seen.load(Ordering::SeqCst) == generation
-    }
-
-    /// Notes whether a start is under way in this process.
-    pub fn set_starting(&self, starting: bool) {
-        self.starting.store(starting, Ordering::SeqCst);
-    }
-
-    /// Whether a start is under way in this process.
-    pub fn is_starting(&self) -> bool {
-        self.starting.load(Ordering::SeqCst)
-    }
-
-    /// Where its output goes.
+    /// What its effects work with. Held while output is written.
     pub fn feed(&self) -> MutexGuard<'_, Feed> {
         self.feed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -209,61 +139,6 @@ impl LiveJob {
 
     fn asks(&self) -> MutexGuard<'_, VecDeque<(AskKind, oneshot::Sender<SignalOutcome>)>> {
         self.asks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Feed {
-    /// Bytes of each stream that the log answers for.
-    pub fn lengths(&self) -> [u64; 2] {
-        match &self.sink {
-            FeedSink::Log(writer) | FeedSink::Held(writer, _) => writer.lengths(),
-            FeedSink::Closed(lengths) => *lengths,
-        }
-    }
-
-    /// Whether it is known what became of the start.
-    pub fn is_decided(&self) -> bool {
-        self.born.is_some() || self.ending
-    }
-
-    /// Takes the writer out, to close the log; `None` when somebody did before.
-    pub fn close(&mut self) -> Option<(Box<LogWriter>, Option<Hold>)> {
-        let lengths = self.lengths();
-        match std::mem::replace(&mut self.sink, FeedSink::Closed(lengths)) {
-            FeedSink::Log(writer) => Some((writer, None)),
-            FeedSink::Held(writer, hold) => Some((writer, Some(hold))),
-            FeedSink::Closed(_) => None,
-        }
-    }
-
-    /// The log takes no more, until further notice.
-    pub fn hold(&mut self, hold: Hold) {
-        if let Some((writer, _)) = self.close() {
-            self.sink = FeedSink::Held(writer, hold);
-        }
-    }
-
-    /// A new connection: nothing is due on it, and what was held for the disk's sake is tried again. `from` is where the
-    /// executor's output begins; what the log lacks before that is gone. Gives where output is to go on.
-    pub fn resume(&mut self, from: [u64; 2]) -> [u64; 2] {
-        self.due = [None; 2];
-        self.listed = false;
-        if let FeedSink::Held(_, Hold::Disk) = self.sink
-            && let Some((writer, _)) = self.close()
-        {
-            self.sink = FeedSink::Log(writer);
-        }
-        if let FeedSink::Log(writer) | FeedSink::Held(writer, _) = &mut self.sink {
-            for (stream, offset) in Stream::BOTH.into_iter().zip(from) {
-                writer.skip(stream, offset, GapReason::Lost);
-            }
-        }
-        self.lengths()
-    }
-
-    /// Notes that everything below `length` of a stream can be acknowledged.
-    pub fn set_due(&mut self, stream: Stream, length: u64) {
-        self.due[stream as usize] = Some(length);
     }
 }
 

@@ -1,9 +1,11 @@
 //! Jobs: started, watched, stopped, remembered. Knows nothing of gRPC or TLS.
 //!
-//! A job's life here: recorded (`queued`) before the executor is asked, fed by the executor's answers on its own thread
-//! (`feed`), ended by one write of its record after its log is closed (`end`), and only then released on the executor's side.
-//! Whatever breaks in between is mended by the comparison at the next connection (`sync`).
+//! What is done about a job is decided by its machine (`machine`) and nowhere else: a pure function from what happens to what is
+//! to be done. It is recorded (`queued`) before the executor is asked (`start`), fed by the executor's answers on their own
+//! thread (`feed`), ended by one write of its record after its log is closed (`end`), and only then released on the executor's
+//! side. Whatever breaks in between is mended by the comparison at the next connection (`sync`). `act` carries the decisions out.
 
+mod act;
 mod admission;
 mod end;
 mod error;
@@ -11,10 +13,12 @@ mod feed;
 mod housekeeping;
 mod inputs;
 mod live;
+mod machine;
 mod manage;
 mod spec;
 mod start;
 mod sync;
+mod told;
 mod verdict;
 
 #[cfg(test)]
@@ -46,6 +50,7 @@ pub use verdict::{exit_status, verdict};
 
 use inputs::Inputs;
 use live::{LiveJob, LiveJobs, Progress};
+use machine::JobMachine;
 
 /// Why the jobs could not be set up. The operator is at fault, or the disk.
 #[derive(Debug, thiserror::Error)]
@@ -122,16 +127,17 @@ impl Jobs {
         let runtime = Handle::current();
         let live = LiveJobs::default();
         for record in runtime.block_on(store.live())? {
-            let progress = if record.started_ns.is_some() { Progress::Running } else { Progress::Asked };
-            match logs.writer(record.id, record.output_limit) {
-                Ok(writer) => live.insert(LiveJob::new(record.id, writer, progress)),
+            let born = record.started_ns.is_some();
+            let progress = if born { Progress::Running } else { Progress::Asked };
+            let (machine, writer) = match logs.writer(record.id, record.output_limit) {
+                Ok(writer) => (JobMachine::found(born, writer.lengths(), false), Some(writer)),
                 // The log was closed, and then this program died before it could record the end.
                 Err(OutputError::Closed { .. }) => {
-                    let lengths = logs.totals(record.id)?.streams;
-                    live.insert(LiveJob::closed(record.id, lengths, progress));
+                    (JobMachine::found(born, logs.totals(record.id)?.streams, true), None)
                 }
                 Err(error) => return Err(error.into()),
-            }
+            };
+            live.insert(LiveJob::new(record.id, machine, writer, progress));
         }
         let mut made = None;
         let make_sink = |link: Link| {

@@ -1,7 +1,7 @@
 //! Starting a job exactly once.
 //!
-//! The record is durable before the executor is asked, and carries the request id: whoever repeats the request finds it. One
-//! driver per start asks the executor, again over each new connection, until it is known what became of the job; callers only
+//! The record is durable before the executor is asked, and carries the request id: whoever repeats the request finds it. The
+//! job's machine has the executor asked, again over each new connection, until it is known what became of the job; callers only
 //! watch, so one that goes away changes nothing.
 
 use std::fs::File;
@@ -10,16 +10,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ipc_protocol::{Claimed, INPUT_BYTES_MAX, InputDigest, JobId, Request, Spawn};
+use ipc_protocol::{Claimed, INPUT_BYTES_MAX, InputDigest, JobId, Refusal, Request, Spawn};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::admission::membership;
 use super::live::{LiveJob, Progress};
+use super::machine::{Input, JobMachine};
+use super::told::Refused;
 use super::{Core, Jobs, JobsError, StartAsk, StartSpec, now_ns};
 use crate::authorize::{Caller, Verb};
 use crate::config::roughly;
-use crate::executor::{Away, LinkState};
+use crate::executor::{Away, Link, LinkState};
 use crate::output::OutputLimit;
 use crate::store::{Job, NewJob, Scope};
 
@@ -70,8 +72,7 @@ impl Jobs {
             let limit = core.output_limit(ask);
             // In the table before it is recorded: whoever finds the record finds who feeds it too.
             let writer = core.logs.writer(id, limit)?;
-            let live = LiveJob::new(id, writer, Progress::Asked);
-            live.set_starting(true);
+            let live = LiveJob::new(id, JobMachine::new(), Some(writer), Progress::Asked);
             core.live.insert(live.clone());
             let new = new_job(id, caller, &spec, fingerprint, input, limit);
             let created = core.store.create_in(new, membership(caller, &spec)).await;
@@ -79,7 +80,12 @@ impl Jobs {
             if !created.existed {
                 let file = core.take_input(caller, &spec, id);
                 let spawn = spawn_request(id, caller, &spec, input);
-                core.runtime.spawn(Driver { core: core.clone(), job: live.clone(), spawn, input: file }.run());
+                live.feed().request = Some(Arc::new(StartRequest { spawn, input: file }));
+                core.runtime.spawn(mind_absence(core.clone(), live.clone()));
+                if let Some(connection) = core.link.state().generation() {
+                    core.step(&live, Input::Live { connection });
+                }
+                core.step(&live, Input::Recorded);
                 let job = core.outcome(id, &live).await?;
                 let job = job.ok_or_else(|| core.away("start jobs", "nothing was started"))?;
                 return Ok(Started { job, existed: false });
@@ -141,7 +147,9 @@ impl Core {
             () = self.stop.cancelled() => return Err(JobsError::Stopping { host: self.host.clone() }),
         };
         match found {
-            Ok(Progress::Refused { refusal, field, message }) => Err(JobsError::refused(refusal, &field, &message)),
+            Ok(Progress::Refused(refused)) => {
+                Err(JobsError::refused(refused.refusal, &refused.field, &refused.message))
+            }
             Ok(Progress::Withdrawn) => Ok(None),
             // Deleted since, at the earliest possible moment; there is nothing to show any more.
             _ => match self.store.get(id, &Scope::All).await? {
@@ -217,85 +225,89 @@ impl Core {
     }
 }
 
-/// A little longer than the driver waits: it withdraws first, and then the answer is definite.
+/// A little longer than a start waits: it is withdrawn first, and then the answer is definite.
 const AWAY_GRACE: Duration = Duration::from_millis(3500);
 
-/// Asks the executor until it is known what became of one start.
-struct Driver {
-    core: Arc<Core>,
-    job: Arc<LiveJob>,
+/// What is asked of the executor for one start, over as many connections as it takes.
+#[derive(Debug)]
+pub(super) struct StartRequest {
     spawn: Box<Spawn>,
+    /// Standard input, where it waits to be sent; none when there is none, or when another start took it.
     input: Option<PathBuf>,
 }
 
-impl Driver {
-    async fn run(self) {
-        let stop = self.core.stop.clone();
-        tokio::select! {
-            () = self.ask() => {}
-            // The record stays as it is; the next process compares it with what the executor knows.
-            () = stop.cancelled() => {}
-        }
-        self.job.set_starting(false);
+/// Why a request did not go out.
+#[derive(Debug)]
+pub(super) enum AskError {
+    /// There is no such connection any more.
+    Away,
+    /// Its input cannot be had.
+    Input(Refused),
+}
+
+impl From<Away> for AskError {
+    fn from(_: Away) -> Self {
+        Self::Away
+    }
+}
+
+impl StartRequest {
+    /// Whether something is sent before the request itself, so that sending may wait.
+    pub(super) fn has_input(&self) -> bool {
+        self.spawn.input.is_some()
     }
 
-    async fn ask(&self) {
-        if self.spawn.input.is_some() && self.input.is_none() {
-            let message = "the input was used by another start already; send it again".to_owned();
-            let refusal = ipc_protocol::Refusal::Invalid;
-            return self.core.withdraw(&self.job, Progress::Refused { refusal, field: "input_id".into(), message });
+    /// Sends it on that connection. Blocks while it has input to send.
+    ///
+    /// # Errors
+    /// The executor did not get the request.
+    pub(super) fn send(&self, link: &Link, connection: u64) -> Result<(), AskError> {
+        if self.has_input() {
+            self.send_input(link, connection)?;
         }
-        let mut link = self.core.link.watch();
-        let mut progress = self.job.watch();
-        let mut sent = false;
+        Ok(link.send_on(Some(connection), &Request::Spawn(self.spawn.clone()))?)
+    }
+
+    fn send_input(&self, link: &Link, connection: u64) -> Result<(), AskError> {
+        let refused =
+            |message: String| AskError::Input(Refused { refusal: Refusal::Invalid, field: "input_id".into(), message });
+        let Some(path) = &self.input else {
+            return Err(refused("the input was used by another start already; send it again".into()));
+        };
+        let unreadable = |e: std::io::Error| refused(format!("the input cannot be read any more ({e}); send it again"));
+        let mut file = File::open(path).map_err(unreadable)?;
+        let mut offset = 0;
         loop {
-            let live = link.wait_for(|state| state.generation().is_some());
-            let state = timeout(AWAY_MAX, live).await.map(|found| found.map(|s| s.generation()));
-            let (generation, patient) = match state {
-                Ok(Ok(generation)) => (generation, false),
-                Ok(Err(_)) => return,
-                Err(_) if !sent => return self.core.withdraw(&self.job, Progress::Withdrawn),
-                // It may run. Whoever asked was told so, and nothing else than the executor's list can say more.
-                Err(_) => match link.wait_for(|state| state.generation().is_some()).await {
-                    Ok(state) => (state.generation(), true),
-                    Err(_) => return,
-                },
-            };
-            let Some(generation) = generation else { continue };
-            if !self.job.feed().is_decided() && !self.job.was_seen(generation) {
-                if patient {
-                    return self.core.withdraw(&self.job, Progress::Withdrawn);
-                }
-                // A connection that breaks while this is sent is seen below.
-                sent |= self.send(generation).await.is_ok();
+            let mut bytes = vec![0; INPUT_BYTES_MAX];
+            let n = file.read(&mut bytes).map_err(unreadable)?;
+            if n == 0 {
+                return Ok(());
             }
-            tokio::select! {
-                _ = progress.wait_for(|p| *p != Progress::Asked) => return,
-                _ = link.wait_for(|state| state.generation() != Some(generation)) => {}
-            }
+            bytes.truncate(n);
+            link.send_waiting(connection, &Request::Input { job: self.spawn.job, offset, bytes })?;
+            offset += n as u64;
         }
     }
+}
 
-    async fn send(&self, generation: u64) -> Result<(), Away> {
-        if let Some(path) = self.input.clone() {
-            let (link, job) = (self.core.link.clone(), self.job.id);
-            let upload = move || -> Result<(), Away> {
-                let mut file = File::open(path).map_err(|_| Away)?;
-                let mut offset = 0;
-                loop {
-                    let mut bytes = vec![0; INPUT_BYTES_MAX];
-                    let n = file.read(&mut bytes).map_err(|_| Away)?;
-                    if n == 0 {
-                        return Ok(());
-                    }
-                    bytes.truncate(n);
-                    link.send_waiting(generation, &Request::Input { job, offset, bytes })?;
-                    offset += n as u64;
-                }
-            };
-            tokio::task::spawn_blocking(upload).await.map_err(|_| Away)??;
+/// Tells a job's machine each time there has been no connection for too long, until it is known what becomes of its start.
+async fn mind_absence(core: Arc<Core>, job: Arc<LiveJob>) {
+    let mut link = core.link.watch();
+    let mut progress = job.watch();
+    let mind = async {
+        loop {
+            // Neither wait fails: the other end lives as long as the process.
+            let _ = link.wait_for(|state| state.generation().is_none()).await;
+            if timeout(AWAY_MAX, link.wait_for(|state| state.generation().is_some())).await.is_err() {
+                core.step(&job, Input::AwayTooLong);
+            }
         }
-        self.core.link.send_on(Some(generation), &Request::Spawn(self.spawn.clone()))
+    };
+    tokio::select! {
+        _ = progress.wait_for(|p| *p != Progress::Asked) => {}
+        () = mind => {}
+        // The record stays as it is; the next process compares it with what the executor knows.
+        () = core.stop.cancelled() => {}
     }
 }
 

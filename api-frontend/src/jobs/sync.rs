@@ -6,23 +6,20 @@ use std::time::Duration;
 
 use ipc_protocol::{JobEntry, Phase, Request};
 
-use super::end::Ending;
-use super::live::{Born, LiveJob, Progress};
+use super::act::request_of;
+use super::live::{LiveJob, Progress};
+use super::machine::{Compared, Effect, Input, JobMachine, after_comparison};
+use super::told::{Born, Missing};
 use super::{Core, now_ns};
 use crate::executor::{Reconnect, Welcome};
 use crate::store::{Job, JobState, Scope, StoreError};
-
-/// Why a job is lost that the executor does not hold.
-const RESTARTED: &str = "the host was restarted";
-const RESTORED: &str = "the records were restored from a backup, and the executor does not know the job";
-const UNKNOWN: &str = "the executor does not know the job";
 
 impl Core {
     /// Compares. Runs on the connection's thread and waits for the records. Gives the executor's jobs with where their output
     /// is to go on.
     pub(super) fn compare(
         self: &Arc<Self>,
-        generation: u64,
+        connection: u64,
         welcome: &Welcome,
         entries: Vec<JobEntry>,
     ) -> Result<Vec<Request>, Reconnect> {
@@ -30,91 +27,99 @@ impl Core {
         let mut listed = HashSet::with_capacity(entries.len());
         let mut requests = Vec::with_capacity(entries.len() + 1);
         for entry in entries {
-            listed.insert(entry.job);
             let job = entry.job;
-            let have = self.take_up(generation, entry).map_err(|e| Reconnect(format!("job {job}: {e}")))?;
-            requests.push(Request::Resume { job, have });
+            listed.insert(job);
+            self.take_up(connection, entry, &mut requests).map_err(|e| Reconnect(format!("job {job}: {e}")))?;
         }
         for job in self.live.all() {
             if !listed.contains(&job.id) {
-                self.miss(&job, restored).map_err(|e| Reconnect(format!("job {}: {e}", job.id)))?;
+                let missed = self.miss(connection, &job, restored, &mut requests);
+                missed.map_err(|e| Reconnect(format!("job {}: {e}", job.id)))?;
             }
         }
-        if restored {
-            // Until the number is above what the executor saw, it starts nothing for us.
-            let above = welcome.epoch_seen;
-            tracing::warn!(above, "the records are older than what the executor remembers: a restored backup");
-            self.runtime.block_on(self.store.raise_epoch(above)).map_err(|e| Reconnect(e.to_string()))?;
-            return Err(Reconnect("the records were restored from a backup; connecting again".into()));
+        let settling = restored && self.live.all().iter().any(|job| job.machine().is_settling());
+        match after_comparison(restored, settling) {
+            Compared::GoOn => {
+                self.runtime.block_on(self.store.forget_deleted(listed)).map_err(|e| Reconnect(e.to_string()))?;
+                Ok(requests)
+            }
+            Compared::Again => Err(Reconnect("the records were restored from a backup; recording what is lost".into())),
+            Compared::RaiseEpoch => {
+                let above = welcome.epoch_seen;
+                tracing::warn!(above, "the records are older than what the executor remembers: a restored backup");
+                self.runtime.block_on(self.store.raise_epoch(above)).map_err(|e| Reconnect(e.to_string()))?;
+                Err(Reconnect("the records were restored from a backup; connecting again".into()))
+            }
         }
-        Ok(requests)
     }
 
-    /// A job that the executor holds. Gives where its output is to go on.
-    fn take_up(self: &Arc<Self>, generation: u64, entry: JobEntry) -> Result<[u64; 2], StoreError> {
-        let Some(job) = self.live.get(entry.job) else { return self.take_up_unknown(generation, entry) };
-        job.set_seen(generation);
+    /// A job that the executor holds.
+    fn take_up(
+        self: &Arc<Self>,
+        connection: u64,
+        entry: JobEntry,
+        requests: &mut Vec<Request>,
+    ) -> Result<(), StoreError> {
+        let input = Input::Listed { connection, born: born(&entry), from: entry.acked };
+        let Some(job) = self.live.get(entry.job) else { return self.take_up_unknown(&entry, input, requests) };
         let mut feed = job.feed();
-        let have = feed.resume(entry.acked);
-        let born = born(&entry).filter(|_| feed.born.is_none());
-        if born.is_some() {
-            feed.born = born;
-        }
+        feed.born = feed.born.or(born(&entry));
         drop(feed);
-        if let Some(born) = born.filter(|_| job.progress() == Progress::Asked) {
-            self.record_birth(&job, born);
-        }
-        Ok(have)
+        self.step_into(&job, input, requests);
+        Ok(())
     }
 
-    fn take_up_unknown(self: &Arc<Self>, generation: u64, entry: JobEntry) -> Result<[u64; 2], StoreError> {
-        let recorded = self.runtime.block_on(self.store.get(entry.job, &Scope::All))?;
-        if let Some(record) = recorded {
+    fn take_up_unknown(
+        self: &Arc<Self>,
+        entry: &JobEntry,
+        input: Input,
+        requests: &mut Vec<Request>,
+    ) -> Result<(), StoreError> {
+        let id = entry.job;
+        let recorded = self.runtime.block_on(self.store.get(id, &Scope::All))?;
+        if recorded.as_ref().is_some_and(|record| record.state.is_live()) {
+            return Err(StoreError::Failed("it ended a moment ago".into()));
+        }
+        if recorded.is_some() || self.runtime.block_on(self.store.was_deleted(id))? {
             // It ended here and was not released there yet. Its output is acknowledged as it comes, and nobody keeps it.
-            if record.state.is_live() {
-                return Err(StoreError::Failed("it ended a moment ago".into()));
-            }
-            let recorded = record.output.map_or([0; 2], |output| output.streams);
-            return Ok([recorded[0].max(entry.acked[0]), recorded[1].max(entry.acked[1])]);
+            let lengths = recorded.and_then(|record| record.output).map_or([0; 2], |output| output.streams);
+            let effects = JobMachine::over(lengths).step(input);
+            requests.extend(effects.iter().filter_map(|effect| request_of(id, effect)));
+            return Ok(());
         }
-        tracing::warn!(job = %entry.job, owner = entry.claimed.owner, "the executor holds a job without a record; taken over");
-        let record = self.adopted(&entry);
-        let writer = self.logs.writer(record.id, record.output_limit).map_err(|e| StoreError::Failed(e.to_string()))?;
+        tracing::warn!(job = %id, owner = entry.claimed.owner, "the executor holds a job without a record; taken over");
+        let record = self.adopted(entry);
+        let writer = self.logs.writer(id, record.output_limit).map_err(|e| StoreError::Failed(e.to_string()))?;
         let progress = if record.started_ns.is_some() { Progress::Running } else { Progress::Asked };
-        let job = LiveJob::new(record.id, writer, progress);
-        self.runtime.block_on(self.store.adopt(record))?;
-        job.set_seen(generation);
-        let mut feed = job.feed();
-        feed.born = born(&entry);
-        let have = feed.resume(entry.acked);
-        drop(feed);
+        let job = LiveJob::new(id, JobMachine::unknown(writer.lengths()), Some(writer), progress);
+        job.feed().born = born(entry);
+        for effect in job.step(input) {
+            match effect {
+                Effect::Adopt => self.runtime.block_on(self.store.adopt(record.clone()))?,
+                effect => self.perform(&job, effect, requests),
+            }
+        }
         self.live.insert(job);
-        Ok(have)
+        Ok(())
     }
 
     /// A live job that the executor does not hold.
-    fn miss(self: &Arc<Self>, job: &Arc<LiveJob>, restored: bool) -> Result<(), StoreError> {
-        if job.is_starting() || job.feed().ending {
-            // Its start, or its end, is under way in this process and knows what to do.
-            return Ok(());
-        }
-        let record = self.runtime.block_on(self.store.get(job.id, &Scope::All))?;
-        let before_boot = record.is_some_and(|r| r.created_ns < boot_time_ns());
-        match job.progress() {
-            // Asked for, and certainly not born: the executor keeps what it bore until it is released.
-            Progress::Asked if !before_boot && !restored => self.withdraw(job, Progress::Withdrawn),
-            _ => {
-                let why = if before_boot {
-                    RESTARTED
-                } else if restored {
-                    RESTORED
-                } else {
-                    UNKNOWN
-                };
-                tracing::warn!(job = %job.id, why, "job lost");
-                self.end(job, Ending::lost(why, now_ns()));
+    fn miss(
+        self: &Arc<Self>,
+        connection: u64,
+        job: &Arc<LiveJob>,
+        restored: bool,
+        requests: &mut Vec<Request>,
+    ) -> Result<(), StoreError> {
+        let mut why = if restored { Missing::RecordsRestored } else { Missing::Unexplained };
+        if job.machine().relies_on_lists() {
+            let record = self.runtime.block_on(self.store.get(job.id, &Scope::All))?;
+            if record.is_some_and(|r| r.created_ns < boot_time_ns()) {
+                why = Missing::HostRestarted;
             }
+            tracing::warn!(job = %job.id, why = why.words(), "the executor does not hold a job that is recorded as live");
         }
+        self.step_into(job, Input::NotListed { connection, why, now_ns: now_ns() }, requests);
         Ok(())
     }
 

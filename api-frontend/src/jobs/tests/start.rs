@@ -157,6 +157,21 @@ fn input_is_sent_whole_before_the_start_and_bounded_by_the_profile() {
 }
 
 #[test]
+fn a_start_whose_input_is_gone_is_refused_and_leaves_nothing() {
+    let rig = Rig::new();
+    let mut upload = rig.jobs().upload(&alice()).unwrap();
+    upload.add(b"data").unwrap();
+    let input_id = upload.finish().input_id;
+    for entry in std::fs::read_dir(rig.dir.path().join("state/input")).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let error = rig.start(&alice(), StartAsk { input_id, ..ask("r1") }).unwrap_err();
+    assert!(matches!(&error, JobsError::Invalid { field, .. } if field == "input_id"), "{error}");
+    assert_eq!(spawns(&rig), 0);
+    assert!(!rig.start(&alice(), ask("r1")).unwrap().existed);
+}
+
+#[test]
 fn below_the_reserve_nothing_is_started() {
     let rig = Rig::with_policy("[output]\nreserve = \"1024T\"\n");
     let error = rig.start(&alice(), ask("r1")).unwrap_err();

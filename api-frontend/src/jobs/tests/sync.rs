@@ -137,6 +137,55 @@ fn an_end_that_was_recorded_and_not_released_is_released_at_the_next_connection(
 }
 
 #[test]
+fn a_job_that_was_deleted_before_the_executor_let_go_of_it_does_not_come_back() {
+    let mut rig = Rig::new();
+    let job = rig.running();
+    let held = rig.fake.world().jobs[&job].clone();
+    rig.exit(job, 0);
+    rig.wait_state(job, JobState::Ended(EndState::Finished));
+    rig.fake.wait("release", |w| w.released == [job]);
+    let jobs = rig.jobs();
+    rig.run(async move { jobs.delete(&alice(), &job.to_string()).await }).unwrap();
+    rig.kill();
+    // As if the release had not arrived.
+    rig.fake.world().jobs.insert(job, FakeJob { end: Some((End::Exited(0), Facts::default())), ..held });
+    for _ in 0..2 {
+        rig.fake.world().released.clear();
+        rig.boot();
+        rig.wait_connected();
+        rig.fake.wait("release", |w| !w.jobs.contains_key(&job));
+        let jobs = rig.jobs();
+        assert!(rig.run(async move { jobs.get(&admin(), &job.to_string()).await }).is_err(), "it is gone");
+        rig.kill();
+    }
+}
+
+#[test]
+fn a_job_whose_log_is_full_is_stopped_even_when_the_first_request_is_lost() {
+    let rig = Rig::new();
+    let capped = StartAsk { output_limit: Some(10_000), output_full: Some(WhenFull::Stop), ..ask("r1") };
+    let job = rig.start(&alice(), capped).unwrap().job.id;
+    rig.fake.world().deaf_to_stops = 1;
+    rig.fake.write(job, OUT, &vec![b'x'; 50_000]);
+    rig.fake.wait("the request", |w| w.deaf_to_stops == 0);
+    rig.fake.disconnect();
+    let view = rig.wait_state(job, JobState::Ended(EndState::Stopped));
+    assert_eq!(view.job.stop.map(|s| s.by).as_deref(), Some("output limit"));
+}
+
+#[test]
+fn an_end_does_not_wait_for_the_record_of_the_birth_and_brings_it_along() {
+    let rig = Rig::new();
+    for n in 0..50 {
+        rig.fake.world().script.push_back(OnSpawn::StartAndEnd(n));
+        let job = rig.start(&alice(), ask(&format!("r{n}"))).unwrap().job.id;
+        let view = rig.wait_state(job, JobState::Ended(if n == 0 { EndState::Finished } else { EndState::Failed }));
+        assert_eq!(view.job.end, Some(HowEnded::Exited(n)));
+        assert_eq!((view.job.pid, view.job.started_ns.is_some(), view.job.limits.is_some()), (Some(4711), true, true));
+    }
+}
+
+#[test]
 fn records_restored_from_a_backup_start_nothing_by_themselves_and_say_what_is_lost() {
     let mut rig = Rig::new();
     let (known, unknown) = (rig.running(), rig.running());
