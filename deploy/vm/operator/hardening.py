@@ -6,6 +6,7 @@ import re
 import tempfile
 
 from host import bob, expect, main_pid, sh
+from unit import add_profiles
 
 UNITS = pathlib.Path("/usr/lib/systemd/system")
 SERVICES = ("airlock-executor.service", "airlock-frontend.service", "airlock-jobs.service")
@@ -111,6 +112,7 @@ attempt("home", lambda: os.listdir("/home"))
 
 
 def jobs_are_refused_what_the_unit_forbids_and_not_killed(_operator):
+    add_profiles()
     pathlib.Path("/home/bob/refusals.py").write_text(REFUSALS)
     for profile in ("standard", "plain"):
         said = bob(f'airlock run --profile {profile} -- python3 -c "$(cat refusals.py)"').out
