@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod tests;
+mod transport;
 
 use std::io;
 use std::net::TcpListener as StdListener;
@@ -15,17 +16,16 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Server;
 
 use crate::config::{Config, FileError};
 use crate::executor::Connector;
-use crate::grpc::{Door, Service};
+use crate::grpc::{Calls, Door, Service};
 use crate::jobs::{Jobs, SetupError, Stops};
 use crate::policy::Policy;
 use crate::tls::{Acceptor, Registry, TlsError, TlsSetup};
+use transport::Transport;
 
 /// Why the frontend could not run. The operator is at fault, or the host.
 #[derive(Debug, thiserror::Error)]
@@ -36,9 +36,6 @@ pub enum ServeError {
     /// The listening socket, or signals.
     #[error("the server cannot run: {0}")]
     Io(#[from] io::Error),
-    /// The HTTP/2 server.
-    #[error("the server ended: {0}")]
-    Transport(#[from] tonic::transport::Error),
     /// The reflection service cannot read the interface's own description.
     #[error("the description of the interface is broken: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -108,7 +105,11 @@ impl Frontend {
             .build_v1()?;
         let service = Service::new(jobs.clone(), self.policy.clone(), self.stops.closing.clone());
         let door = Door::new(self.config.host(), self.policy.clone());
-        let service = JobServiceServer::new(service).max_decoding_message_size(self.config.limits().message_bytes());
+        let messages = self.config.limits().message_bytes();
+        let routes = Routes::new(JobServiceServer::new(service.clone()).max_decoding_message_size(messages))
+            .add_service(InterceptedService::new(health_service, door.clone()))
+            .add_service(InterceptedService::new(reflection, door));
+        let transport = Transport::new(Calls::new(service, routes), self.config.limits());
 
         let (ready, connections) = mpsc::channel(64);
         let acceptor = Acceptor::new(self.tls.clone(), self.registry.clone(), self.config.limits());
@@ -126,24 +127,17 @@ impl Frontend {
         notify(&[NotifyState::Ready]);
         tracing::info!(listen = %self.config.listen(), host = self.config.host(), "serving");
 
-        let serving = self
-            .builder()
-            .add_service(service)
-            .add_service(InterceptedService::new(health_service, door.clone()))
-            .add_service(InterceptedService::new(reflection, door));
-        let incoming = ReceiverStream::new(connections).map(Ok::<_, io::Error>);
-        let served = serving.serve_with_incoming_shutdown(incoming, closing.clone().cancelled_owned());
-        let served = tokio::select! {
-            served = served => served,
-            () = self.run_out_of_time() => Ok(()),
-        };
+        tokio::select! {
+            () = transport.serve(connections, closing) => {}
+            () = self.run_out_of_time() => {}
+        }
         self.stops.closing.cancel();
         self.stops.quit.cancel();
         background.iter().for_each(JoinHandle::abort);
         // Joins threads, which may wait for the disk.
         tokio::task::spawn_blocking(move || jobs.close()).await.map_err(|_| ServeError::Broken)?;
         tracing::info!("stopped; jobs run on");
-        Ok(served?)
+        Ok(())
     }
 
     /// Reads certificates and policy again. When something is wrong with them, nothing changes. Connections whose certificate
@@ -182,17 +176,6 @@ impl Frontend {
             Jobs::open(config.state_dir(), config.host(), connector, policy, &stops)
         };
         Ok(tokio::task::spawn_blocking(open).await.map_err(|_| ServeError::Broken)??)
-    }
-
-    /// HTTP/2 sized for bulk: windows above what a loopback or a fast network holds in flight, frames as large as a read.
-    fn builder(&self) -> Server {
-        Server::builder()
-            .max_concurrent_streams(self.config.limits().streams_per_connection())
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
-            .max_frame_size(256 << 10)
-            .http2_keepalive_interval(Some(Duration::from_secs(30)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(20)))
     }
 
     /// Ends when calls did not, long enough after they were asked to.

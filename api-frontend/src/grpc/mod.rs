@@ -2,12 +2,19 @@
 
 mod answer;
 mod ask;
+mod calls;
+mod deadline;
 mod door;
 mod error;
+mod output_call;
+mod pieces;
 mod service;
 mod stream;
 
+pub use calls::{Calls, CallsOf, Reply};
 pub use door::Door;
+pub use output_call::OutputBody;
+pub use pieces::Pieces;
 pub use service::Service;
 
 /// The domain in every error's details.

@@ -16,7 +16,6 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::transport::server::Connected;
 
 use super::{PeerInfo, Registration, Registry, TlsSetup};
 use crate::config::ServerLimits;
@@ -159,15 +158,12 @@ pub struct Connection {
     _slot: OwnedSemaphorePermit,
 }
 
-impl Connected for Connection {
-    type ConnectInfo = PeerInfo;
-
-    fn connect_info(&self) -> PeerInfo {
-        self.peer.clone()
-    }
-}
-
 impl Connection {
+    /// Who is at the other end.
+    pub fn peer(&self) -> &PeerInfo {
+        &self.peer
+    }
+
     /// An error once the connection was cut. Reading is always pending on an HTTP/2 connection, so the waker is registered there.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.cut.as_mut().poll(cx) {

@@ -1,0 +1,103 @@
+//! HTTP/2 over the connections that the acceptor hands out.
+//!
+//! tonic's own server leaves hyper's 400 KiB of send buffer for each stream in place. A thousand followers would hold 400 MB
+//! with it, so hyper is set up here; the services are tonic's all the same.
+
+use std::time::Duration;
+
+use hyper::server::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::ServerLimits;
+use crate::grpc::Calls;
+use crate::tls::Connection;
+
+/// What one stream may have waiting for its client, in bytes: what the connection does not take is read from the log later.
+const SEND_BUFFER: usize = 64 << 10;
+/// Receive windows, for uploads: above what a loopback or a fast network holds in flight.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Frames as large as a read.
+const FRAME: u32 = 256 << 10;
+/// Headers of one call, in bytes.
+const HEADERS_MAX: u32 = 16 << 10;
+/// Streams that this side reset for the client's faults, and that the client reset before they were taken up: with more, the
+/// connection is closed. Resets are the cheap half of an attack on who must act on requests.
+const RESETS_MAX: usize = 1024;
+const PENDING_RESETS_MAX: usize = 20;
+/// A connection on which nothing comes is asked for a sign of life, and closed without one.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Serves connections, all in the same way.
+#[derive(Debug)]
+pub(super) struct Transport {
+    http: Builder<TokioExecutor>,
+    calls: Calls,
+}
+
+impl Transport {
+    /// `limits` has the number of calls that one connection may have at a time.
+    pub(super) fn new(calls: Calls, limits: &ServerLimits) -> Self {
+        Self { http: http(limits.streams_per_connection()), calls }
+    }
+
+    /// Serves every connection that comes until `closing` fires, and then until all calls have ended. Who waits for that has to
+    /// say for how long.
+    pub(super) async fn serve(self, mut connections: mpsc::Receiver<Connection>, closing: CancellationToken) {
+        let open = TaskTracker::new();
+        loop {
+            let connection = tokio::select! {
+                () = closing.cancelled() => break,
+                connection = connections.recv() => connection,
+            };
+            let Some(connection) = connection else { break };
+            open.spawn(self.serve_one(connection, closing.clone()));
+        }
+        drop(connections);
+        open.close();
+        open.wait().await;
+    }
+
+    fn serve_one(&self, connection: Connection, closing: CancellationToken) -> impl Future<Output = ()> + use<> {
+        let address = connection.peer().address;
+        let calls = self.calls.of(connection.peer().clone());
+        let serving = self.http.serve_connection(TokioIo::new(connection), calls);
+        async move {
+            let mut serving = std::pin::pin!(serving);
+            let served = tokio::select! {
+                served = serving.as_mut() => served,
+                () = closing.cancelled() => {
+                    // No new calls; those under way end by themselves.
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+            };
+            if let Err(error) = served {
+                tracing::debug!(%address, %error, "connection ended");
+            }
+        }
+    }
+}
+
+fn http(streams: u32) -> Builder<TokioExecutor> {
+    let mut http = Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
+        .max_concurrent_streams(streams)
+        .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
+        .max_header_list_size(HEADERS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_PATIENCE);
+    http
+}
+
+#[cfg(test)]
+mod tests;
