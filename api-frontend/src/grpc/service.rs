@@ -125,7 +125,7 @@ impl JobService for Service {
         let Guest { caller, .. } = self.guest(&request)?;
         let view = self.jobs.get(&caller, &request.get_ref().job).await;
         let view = view.map_err(|e| self.refuse(&caller, Verb::See, &e))?;
-        Ok(Response::new(v1::GetJobResponse { job: self.answer(view) }))
+        Ok(Response::new(v1::GetJobResponse { job: self.answer(self.jobs.checked(view).await) }))
     }
 
     async fn list_jobs(&self, request: Request<v1::ListJobsRequest>) -> Result<Response<v1::ListJobsResponse>, Status> {

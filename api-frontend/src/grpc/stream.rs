@@ -12,7 +12,7 @@ use tonic::Status;
 
 use super::{answer, error};
 use crate::jobs::{JobView, Jobs, JobsError};
-use crate::output::{Event, LogReader};
+use crate::output::{Event, GapReason, LogEnd, LogReader};
 
 /// Silence after which a client is shown that the connection lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -25,6 +25,8 @@ struct Follower {
     stop: CancellationToken,
     /// The first message, until it is sent.
     begin: Option<JobView>,
+    /// The last message, while a gap goes before it.
+    end: Option<v1::End>,
     done: bool,
     heartbeat: Duration,
 }
@@ -37,7 +39,8 @@ pub(super) fn messages(
     request_id: String,
     stop: CancellationToken,
 ) -> impl Stream<Item = Result<v1::StreamOutputResponse, Status>> + Send + 'static {
-    let follower = Follower { jobs, reader, request_id, stop, begin: Some(view), done: false, heartbeat: HEARTBEAT };
+    let follower =
+        Follower { jobs, reader, request_id, stop, begin: Some(view), end: None, done: false, heartbeat: HEARTBEAT };
     unfold(follower, |mut follower| async move {
         if follower.done {
             return None;
@@ -55,6 +58,9 @@ impl Follower {
             let job = answer::job(view, self.jobs.host());
             return Ok(Message::Begin(v1::Begin { offset: self.reader.begins_at(), job: Some(job) }));
         }
+        if let Some(end) = self.end.take() {
+            return Ok(Message::End(end));
+        }
         let host = self.jobs.host().to_owned();
         let event = tokio::select! {
             biased;
@@ -67,18 +73,28 @@ impl Follower {
         match event.map_err(JobsError::from) {
             Ok(Event::Chunk(chunk)) => Ok(Message::Chunk(answer::chunk(chunk))),
             Ok(Event::Gap(gap)) => Ok(Message::Gap(answer::gap(gap))),
-            Ok(Event::End(end)) => {
-                let id = self.reader.job();
-                // The log is closed a moment before the end is recorded, and who followed wants to know how it ended.
-                let view = match end.ended {
-                    true => self.jobs.settled(id).await,
-                    false => self.jobs.refresh(id).await,
-                };
-                let job = answer::job(view.map_err(|e| self.status(&e))?, self.jobs.host());
-                Ok(Message::End(v1::End { offset: end.offset, job: Some(job) }))
-            }
+            // Boxed: it happens once, and its state would lie beside every follower that waits.
+            Ok(Event::End(end)) => Box::pin(self.end(end)).await,
             Err(error) => Err(self.status(&error)),
         }
+    }
+
+    /// The last message; or, when the log ends before the output that the record counts, the gap that goes before it.
+    async fn end(&mut self, end: LogEnd) -> Result<Message, Status> {
+        let id = self.reader.job();
+        // The log is closed a moment before the end is recorded, and who followed wants to know how it ended.
+        let view = match end.ended {
+            true => self.jobs.settled(id).await,
+            false => self.jobs.refresh(id).await,
+        };
+        let view = self.jobs.checked(view.map_err(|e| self.status(&e))?).await;
+        let (reached, written) = (self.reader.reached(), view.output.bytes);
+        let job = Some(answer::job(view, self.jobs.host()));
+        if !end.ended || end.offset < reached || written <= reached {
+            return Ok(Message::End(v1::End { offset: end.offset, job }));
+        }
+        self.end = Some(v1::End { offset: written, job });
+        Ok(Message::Gap(v1::Gap { from: reached, to: written, reason: GapReason::LogDamaged.to_string() }))
     }
 
     fn status(&self, error: &JobsError) -> Status {

@@ -12,6 +12,7 @@ mod error;
 mod feed;
 mod housekeeping;
 mod inputs;
+mod kept;
 mod live;
 mod machine;
 mod manage;

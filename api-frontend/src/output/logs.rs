@@ -109,11 +109,15 @@ impl OutputLogs {
 
     /// What a job's log holds, counted. Blocks when the log is not in use.
     pub fn totals(&self, job: JobId) -> Result<Totals, OutputError> {
-        let state = match self.shared.known(job) {
-            Some(state) => state,
-            None => self.shared.load(job)?,
-        };
-        Ok(state.look(|now| now.totals()))
+        match self.totals_in_use(job) {
+            Some(totals) => Ok(totals),
+            None => Ok(self.shared.load(job)?.look(|now| now.totals())),
+        }
+    }
+
+    /// The same of a log that a writer or a reader uses; `None` of any other. Does not block.
+    pub fn totals_in_use(&self, job: JobId) -> Option<Totals> {
+        self.shared.known(job).map(|state| state.look(|now| now.totals()))
     }
 
     /// Removes a job's log. One that is not there is no error; readers of it end with `Deleted`. Blocks.

@@ -5,8 +5,9 @@
 //! nobody. Those at the same place share what one of them read; a thousand at different places hold one record each, and
 //! those that wait hold nothing.
 //!
-//! What is appended survives the death of this process at once: it stands in the page cache. [`FinishedLog::sync`] makes a
-//! closed log survive a power cut; after one, an open log may end early, which its readers are told.
+//! What is appended survives the death of this process at once: it stands in the page cache. Nothing waits for the disk, so after
+//! a power cut a log may end early. One that was still open says so itself; of one that was closed, the job's record counts what
+//! it must hold.
 
 mod error;
 mod file;

@@ -154,7 +154,7 @@ impl LogWriter {
         }
         self.state.publish(|now| (now.ended, now.file) = (Some(complete), None));
         let totals = self.totals();
-        Ok(FinishedLog::new(self.state.dir.clone(), totals))
+        Ok(FinishedLog::new(totals))
     }
 
     /// Bytes of each stream that the log answers for: where output must go on.

@@ -22,7 +22,7 @@ async fn what_was_appended_outlives_the_writer_and_goes_on_where_it_stopped() {
     // The executor sends again what was not acknowledged.
     let appended = writer.append(Stdout, 2, 3, true, b"rst second").unwrap();
     assert_eq!(appended.length, 12);
-    writer.finish(4, true).unwrap().sync().unwrap();
+    writer.finish(4, true).unwrap();
     let found = logs.read(ReadOptions::default()).await;
     assert_eq!(found.streams, [b"first second".to_vec(), b"oops ".to_vec()]);
     let flags: Vec<_> = found.chunks.iter().map(|chunk| (chunk.seq, chunk.recovered)).collect();
@@ -40,7 +40,7 @@ async fn followers_go_on_with_the_next_writer_of_the_same_process() {
     drop(writer);
     let mut writer = logs.writer();
     push(&mut writer, Stdout, 2, b"two");
-    writer.finish(3, true).unwrap().sync().unwrap();
+    writer.finish(3, true).unwrap();
     assert_eq!(Found::of(&mut reader).await.all, b"two");
 }
 
@@ -63,7 +63,7 @@ async fn damage_costs_the_damaged_record_and_is_told() {
     for part in &parts {
         push(&mut writer, Stdout, 1, part);
     }
-    writer.finish(2, true).unwrap().sync().unwrap();
+    writer.finish(2, true).unwrap();
     let path = &logs.segments()[0];
     let intact = fs::read(path).unwrap();
     let all = parts.concat();
@@ -93,7 +93,7 @@ async fn readers_that_share_what_was_read_are_all_told_of_the_damage() {
     for i in 0..30 {
         push(&mut writer, Stdout, 1, &noise(i, 5000));
     }
-    writer.finish(2, true).unwrap().sync().unwrap();
+    writer.finish(2, true).unwrap();
     let path = &logs.segments()[0];
     let mut bytes = fs::read(path).unwrap();
     bytes[60_000] ^= 1;
@@ -121,9 +121,10 @@ async fn a_log_that_the_page_cache_has_forgotten_is_read_from_the_disk() {
     let mut writer = logs.writer();
     let all = noise(30, 5 << 20);
     push(&mut writer, Stdout, 1, &all);
-    writer.finish(2, true).unwrap().sync().unwrap();
+    writer.finish(2, true).unwrap();
     for path in logs.segments() {
         let file = fs::File::open(path).unwrap();
+        file.sync_all().unwrap();
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
     }
     assert!(logs.read(ReadOptions::default()).await.all == all);
@@ -136,7 +137,7 @@ async fn a_damaged_segment_header_costs_that_segment() {
     let mut writer = logs.logs.writer(JOB, limit).unwrap();
     let all = noise(5, 8 << 20);
     push(&mut writer, Stdout, 1, &all);
-    writer.finish(2, true).unwrap().sync().unwrap();
+    writer.finish(2, true).unwrap();
     let path = &logs.segments()[2];
     let mut bytes = fs::read(path).unwrap();
     bytes[50] ^= 1;
@@ -207,7 +208,7 @@ fn replay(acts: &[Act]) -> Result<(), TestCaseError> {
         }
     }
     let lengths = writer.lengths();
-    writer.finish(9, true).unwrap().sync().unwrap();
+    writer.finish(9, true).unwrap();
     let found = runtime.block_on(logs.again().read(ReadOptions::default()));
     prop_assert!(found.gaps.is_empty());
     for stream in Stream::BOTH {

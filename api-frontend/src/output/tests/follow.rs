@@ -33,7 +33,7 @@ async fn a_hundred_followers_of_a_growing_log_all_get_every_byte() {
                     push(&mut writer, Stderr, i as u64, bytes);
                 }
             }
-            writer.finish(1, true).unwrap().sync().unwrap();
+            writer.finish(1, true).unwrap();
         }
     });
     writing.await.unwrap();
@@ -59,7 +59,7 @@ async fn a_follower_waits_without_an_event_and_is_woken_by_one_byte() {
         assert!(timeout(Duration::from_millis(5), reader.next()).await.is_err());
     }
     push(&mut writer, Stdout, 2, b"bc");
-    writer.finish(3, true).unwrap().sync().unwrap();
+    writer.finish(3, true).unwrap();
     let rest = Found::of(&mut reader).await;
     assert_eq!(rest.all, b"bc");
     assert_eq!(rest.end, Some(LogEnd { offset: 3, ended: true, complete: true }));
@@ -85,7 +85,7 @@ async fn following_can_begin_ahead_of_the_end() {
     push(&mut writer, Stdout, 1, b"0123");
     let mut reader = logs.reader(ReadOptions { from: Start::Offset(6), ..FOLLOW }).await;
     push(&mut writer, Stdout, 2, b"456789");
-    writer.finish(3, true).unwrap().sync().unwrap();
+    writer.finish(3, true).unwrap();
     assert_eq!(Found::of(&mut reader).await.all, b"6789");
 }
 

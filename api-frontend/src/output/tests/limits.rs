@@ -52,7 +52,7 @@ async fn a_reader_in_a_dropped_segment_reads_it_to_its_end() {
     for bytes in late.chunks(256 * 1024) {
         push(&mut writer, Stdout, 2, bytes);
     }
-    writer.finish(3, true).unwrap().sync().unwrap();
+    writer.finish(3, true).unwrap();
     let rest = Found::of(&mut reader).await;
     let [gap] = rest.gaps[..] else { panic!("one gap, not {:?}", rest.gaps) };
     assert_eq!(gap.reason, GapReason::OutputLimit);

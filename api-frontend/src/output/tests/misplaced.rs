@@ -17,7 +17,7 @@ fn several_segments() -> (Logs, Vec<u8>) {
     for piece in all.chunks(3000) {
         push(&mut writer, Stdout, 1, piece);
     }
-    writer.finish(2, true).unwrap().sync().unwrap();
+    writer.finish(2, true).unwrap();
     assert!(logs.segments().len() >= 4);
     (logs.again(), all)
 }
@@ -77,7 +77,7 @@ async fn an_old_record_behind_the_last_one_does_not_take_the_log_back() {
     let mut writer = logs.writer();
     assert_eq!(writer.lengths(), [900, 0]);
     push(&mut writer, Stdout, 2, b"on");
-    writer.finish(3, true).unwrap().sync().unwrap();
+    writer.finish(3, true).unwrap();
     assert!(logs.read(ReadOptions::default()).await.all == [&all[..], b"on"].concat());
 }
 
@@ -89,7 +89,7 @@ async fn bytes_that_never_came_are_lost_and_not_damage_even_before_the_first_tha
         // Also behind the part of a log that is never dropped.
         writer.skip(Stdout, 100_000, GapReason::Lost);
         push(&mut writer, Stdout, 1, came);
-        writer.finish(2, false).unwrap().sync().unwrap();
+        writer.finish(2, false).unwrap();
         let expected = [Gap { from: 0, to: 100_000, reason: GapReason::Lost }];
         let found = logs.read(ReadOptions::default()).await;
         assert_eq!((&found.gaps[..], &found.all[..]), (&expected[..], came));

@@ -11,7 +11,7 @@ fn lines_log(logs: &Logs) -> Vec<u8> {
         push(&mut writer, stream, 1000 + i, line.as_bytes());
         all.extend_from_slice(line.as_bytes());
     }
-    writer.finish(99_999, true).unwrap().sync().unwrap();
+    writer.finish(99_999, true).unwrap();
     all
 }
 
@@ -28,7 +28,6 @@ async fn both_streams_come_back_byte_for_byte_with_their_facts() {
     }
     let finished = writer.finish(50, true).unwrap();
     assert_eq!(finished.totals().streams, [out.len() as u64, err.len() as u64]);
-    finished.sync().unwrap();
 
     let logs = logs.again();
     let found = logs.read(ReadOptions::default()).await;
@@ -130,7 +129,6 @@ async fn a_job_without_output_has_no_files_and_a_clean_end() {
     let logs = Logs::new();
     let finished = logs.writer().finish(1, true).unwrap();
     assert_eq!(finished.totals().bytes, 0);
-    finished.sync().unwrap();
     assert!(logs.logs.jobs().unwrap().is_empty());
     let found = logs.read(ReadOptions { follow: true, ..ReadOptions::default() }).await;
     assert_eq!(found.end, Some(LogEnd { offset: 0, ended: true, complete: true }));
@@ -158,7 +156,7 @@ async fn a_log_that_is_being_written_cannot_be_deleted_nor_have_a_second_writer(
     drop(writer);
     let mut writer = logs.writer();
     push(&mut writer, Stdout, 1, b"x");
-    writer.finish(1, true).unwrap().sync().unwrap();
+    writer.finish(1, true).unwrap();
     assert!(matches!(logs.logs.writer(JOB, AMPLE), Err(OutputError::Closed { job: JOB })));
 }
 

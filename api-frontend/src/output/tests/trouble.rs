@@ -62,7 +62,7 @@ async fn a_full_disk_is_told_and_when_there_is_room_nothing_is_missing() {
 
     std::fs::remove_file(&ballast).unwrap();
     writer.append(Stdout, sent as u64, 2, false, &all[sent..]).unwrap();
-    writer.finish(3, true).unwrap().sync().unwrap();
+    writer.finish(3, true).unwrap();
     let mut reader = logs.reader(JOB, ReadOptions::default()).await.unwrap();
     let found = Found::of(&mut reader).await;
     assert!(found.all == all && found.gaps.is_empty() && found.end.unwrap().complete);
@@ -113,7 +113,7 @@ async fn a_segment_that_was_begun_and_not_written_is_set_aside() {
     let mut writer = logs.writer();
     assert_eq!(writer.lengths(), [4, 0]);
     push(&mut writer, Stdout, 2, b" on");
-    writer.finish(3, true).unwrap().sync().unwrap();
+    writer.finish(3, true).unwrap();
     assert!(!torn.exists());
     let found = logs.again().read(ReadOptions::default()).await;
     assert_eq!(found.all, b"kept on");

@@ -1,6 +1,7 @@
 //! The whole frontend over real TLS, with an executor that does what the test says.
 
 mod calls;
+mod kept;
 mod pki;
 mod reload;
 mod rules;
