@@ -6,6 +6,7 @@ use crate::{
     dial::{Dialer, TlsRefusal},
     error::{Answer, Error},
     identity::{CertificateFacts, Identity, IdentityError},
+    patience::{Calling, Courtesy, Notice, Patience, Repeat},
     tls,
 };
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -21,6 +22,8 @@ const WINDOW: u32 = 8 << 20;
 const FRAME: u32 = 256 << 10;
 /// A page of jobs with long command lines is the largest message.
 const LARGEST_ANSWER: usize = 64 << 20;
+
+type Service = JobServiceClient<Channel>;
 
 /// A server and who to be towards it.
 pub struct Target {
@@ -44,9 +47,10 @@ pub struct NetworkFacts {
 /// A connection to one server, opened by the first call and reopened by the first call after a loss. Clones share it.
 #[derive(Clone)]
 pub struct Client {
-    service: JobServiceClient<Channel>,
+    service: Service,
     dialer: Arc<Dialer>,
     certificate: CertificateDer<'static>,
+    pub(crate) courtesy: Courtesy,
 }
 
 impl Target {
@@ -86,7 +90,22 @@ impl Client {
         };
         let channel = endpoint.connect_with_connector_lazy(connector);
         let service = JobServiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER);
-        Client { service, dialer, certificate }
+        Client { service, dialer, certificate, courtesy: Courtesy::default() }
+    }
+
+    /// How long a server that does not answer at first is waited for: nothing listens, or it says that it stops. Two seconds
+    /// unless said otherwise; zero tries once.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.courtesy.patience = patience;
+        self
+    }
+
+    /// Calls `tell`, once, when such a wait takes longer than half a second.
+    #[must_use]
+    pub fn on_waiting(mut self, tell: impl Fn() + Send + Sync + 'static) -> Self {
+        self.courtesy.notice = Notice::new(tell);
+        self
     }
 
     /// The server's address.
@@ -105,7 +124,8 @@ impl Client {
     /// [`Error::Answer`] with NOT_FOUND, or FAILED_PRECONDITION when the prefix fits several; transport errors.
     pub async fn job(&self, job: &str) -> Result<api::Job, Error> {
         let request = api::GetJobRequest { job: job.into() };
-        required(self.answer(self.service.clone().get_job(request)).await?.job)
+        let call = |mut service: Service, request| async move { service.get_job(request).await };
+        required(self.patiently(Repeat::Harmless, request, call).await?.job)
     }
 
     /// One page of jobs, newest first.
@@ -113,7 +133,8 @@ impl Client {
     /// # Errors
     /// [`Error::Answer`] for a bad filter; transport errors.
     pub async fn list(&self, request: api::ListJobsRequest) -> Result<api::ListJobsResponse, Error> {
-        self.answer(self.service.clone().list_jobs(request)).await
+        let call = |mut service: Service, request| async move { service.list_jobs(request).await };
+        self.patiently(Repeat::Harmless, request, call).await
     }
 
     /// Waits until the job has ended or `timeout` is over (`None`: for ever), across lost connections as long as each comes
@@ -130,8 +151,7 @@ impl Client {
         // One long call would hide a dead connection; the server's own timeouts bound each.
         const ONE_CALL: Duration = Duration::from_secs(30);
         let started = tokio::time::Instant::now();
-        let mut patience = crate::follow::Patience::new(window);
-        let mut first = true;
+        let (mut first, mut patience) = (Some(Calling::new(&self.courtesy, Repeat::Harmless)), Patience::new(window));
         loop {
             let left = timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
             let call = left.unwrap_or(ONE_CALL).min(ONE_CALL).max(Duration::from_millis(1));
@@ -139,7 +159,7 @@ impl Client {
             let request = api::WaitJobRequest { job: job.into(), timeout_ms };
             match self.answer(self.service.clone().wait_job(request)).await {
                 Ok(answer) => {
-                    first = false;
+                    first = None;
                     patience.renew();
                     let job = required(answer.job)?;
                     if answer.ended && !crate::end::is_live(&job) {
@@ -149,8 +169,11 @@ impl Client {
                         return Ok((job, false));
                     }
                 }
-                Err(error) if first || !error.is_passing() => return Err(error),
-                Err(error) => patience.pause(error).await?,
+                Err(error) => match &mut first {
+                    Some(first) => first.pause(error).await?,
+                    None if !error.is_passing() => return Err(error),
+                    None => patience.pause(error).await?,
+                },
             }
         }
     }
@@ -162,7 +185,8 @@ impl Client {
     pub async fn stop(&self, job: &str, signal: i32, grace: Option<Duration>) -> Result<api::Job, Error> {
         let grace_ms = grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
         let request = api::StopJobRequest { job: job.into(), signal, grace_ms };
-        required(self.answer(self.service.clone().stop_job(request)).await?.job)
+        let call = |mut service: Service, request| async move { service.stop_job(request).await };
+        required(self.patiently(Repeat::Unsent, request, call).await?.job)
     }
 
     /// As [`Client::stop`], and asks again after lost connections as long as each comes back within `window`.
@@ -176,7 +200,7 @@ impl Client {
         grace: Option<Duration>,
         window: Duration,
     ) -> Result<api::Job, Error> {
-        let mut patience = crate::follow::Patience::new(window);
+        let mut patience = Patience::new(window);
         loop {
             match self.stop(job, signal, grace).await {
                 Err(error) if error.is_passing() => patience.pause(error).await?,
@@ -191,7 +215,8 @@ impl Client {
     /// As [`Client::job`]; FAILED_PRECONDITION when it does not run.
     pub async fn signal(&self, job: &str, signal: i32) -> Result<api::Job, Error> {
         let request = api::SignalJobRequest { job: job.into(), signal };
-        required(self.answer(self.service.clone().signal_job(request)).await?.job)
+        let call = |mut service: Service, request| async move { service.signal_job(request).await };
+        required(self.patiently(Repeat::Unsent, request, call).await?.job)
     }
 
     /// Removes an ended job's record and output, and answers its full id.
@@ -200,7 +225,8 @@ impl Client {
     /// As [`Client::job`]; FAILED_PRECONDITION for a live one.
     pub async fn delete(&self, job: &str) -> Result<String, Error> {
         let request = api::DeleteJobRequest { job: job.into() };
-        Ok(self.answer(self.service.clone().delete_job(request)).await?.job_id)
+        let call = |mut service: Service, request| async move { service.delete_job(request).await };
+        Ok(self.patiently(Repeat::Unsent, request, call).await?.job_id)
     }
 
     /// Takes an ended job out of the default list and spares it from retention.
@@ -209,7 +235,8 @@ impl Client {
     /// As [`Client::delete`].
     pub async fn archive(&self, job: &str) -> Result<api::Job, Error> {
         let request = api::ArchiveJobRequest { job: job.into() };
-        required(self.answer(self.service.clone().archive_job(request)).await?.job)
+        let call = |mut service: Service, request| async move { service.archive_job(request).await };
+        required(self.patiently(Repeat::Harmless, request, call).await?.job)
     }
 
     /// Who the caller is to the server.
@@ -217,7 +244,8 @@ impl Client {
     /// # Errors
     /// Transport errors, and PERMISSION_DENIED for a caller without any role.
     pub async fn who_am_i(&self) -> Result<api::WhoAmIResponse, Error> {
-        self.answer(self.service.clone().who_am_i(api::WhoAmIRequest {})).await
+        let call = |mut service: Service, request| async move { service.who_am_i(request).await };
+        self.patiently(Repeat::Harmless, api::WhoAmIRequest {}, call).await
     }
 
     /// The server: version, clock, executor.
@@ -225,7 +253,8 @@ impl Client {
     /// # Errors
     /// As [`Client::who_am_i`].
     pub async fn server_info(&self) -> Result<api::GetServerInfoResponse, Error> {
-        self.answer(self.service.clone().get_server_info(api::GetServerInfoRequest {})).await
+        let call = |mut service: Service, request| async move { service.get_server_info(request).await };
+        self.patiently(Repeat::Harmless, api::GetServerInfoRequest {}, call).await
     }
 
     /// Opens a bare connection and tells what it shows; [`Error::Refused`] when the server then sends an alert.
@@ -253,8 +282,24 @@ impl Client {
         }
     }
 
-    pub(crate) fn service(&self) -> JobServiceClient<Channel> {
+    pub(crate) fn service(&self) -> Service {
         self.service.clone()
+    }
+
+    /// A call, made again while the server may only be restarting and `repeat` allows it.
+    async fn patiently<R: Clone, T, F: Future<Output = Result<Response<T>, Status>>>(
+        &self,
+        repeat: Repeat,
+        request: R,
+        call: impl Fn(Service, R) -> F,
+    ) -> Result<T, Error> {
+        let mut calling = Calling::new(&self.courtesy, repeat);
+        loop {
+            match self.answer(call(self.service(), request.clone())).await {
+                Err(error) => calling.pause(error).await?,
+                answered => return answered,
+            }
+        }
     }
 
     pub(crate) async fn answer<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Error> {

@@ -38,7 +38,19 @@ pub enum DialError {
         /// The resolver's words.
         reason: String,
     },
-    /// TCP failed: nothing listens, or the network does not lead there.
+    /// Nothing listens there, at least for the moment.
+    #[error("cannot reach {server}: connection refused, nothing listens there")]
+    NotListening {
+        /// The server's address.
+        server: String,
+    },
+    /// The connection was closed before the TLS handshake had ended, without a word.
+    #[error("{server} closed the connection during the handshake")]
+    Closed {
+        /// The server's address.
+        server: String,
+    },
+    /// TCP failed: the network does not lead there.
     #[error("cannot reach {server}: {reason}")]
     Connect {
         /// The server's address.
@@ -112,7 +124,12 @@ impl DialError {
     pub fn is_passing(&self) -> bool {
         matches!(
             self,
-            DialError::Resolve { .. } | DialError::Connect { .. } | DialError::Silent { .. } | DialError::NotTls { .. }
+            DialError::Resolve { .. }
+                | DialError::NotListening { .. }
+                | DialError::Closed { .. }
+                | DialError::Connect { .. }
+                | DialError::Silent { .. }
+                | DialError::NotTls { .. }
         )
     }
 }
@@ -252,7 +269,7 @@ impl Dialer {
             return DialError::Resolve { server, reason };
         }
         let reason = match error.kind() {
-            ErrorKind::ConnectionRefused => "connection refused, nothing listens there".to_owned(),
+            ErrorKind::ConnectionRefused => return DialError::NotListening { server },
             ErrorKind::TimedOut => "no answer".to_owned(),
             _ => plain_reason(error),
         };
@@ -266,8 +283,8 @@ impl Dialer {
         }
         let Some(tls) = tls_error(error) else {
             return match error.kind() {
-                ErrorKind::UnexpectedEof => {
-                    DialError::NotTls { server, reason: "it closed the connection during the handshake".into() }
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+                    DialError::Closed { server }
                 }
                 _ => DialError::Connect { server, reason: plain_reason(error) },
             };

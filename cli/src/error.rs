@@ -77,6 +77,20 @@ impl Error {
             _ => false,
         }
     }
+
+    /// True when it looks as if the server were being restarted: nothing listens, a connection is closed before it is used, or
+    /// the server says that it stops. Never true of certificates, names and refusals.
+    pub fn may_be_a_restart(&self) -> bool {
+        match self {
+            Error::Unreachable(error) => matches!(error, DialError::NotListening { .. } | DialError::Closed { .. }),
+            Error::Lost(_) => true,
+            // One that has no executor has waited for it already.
+            Error::Answer(answer) => {
+                answer.code == Code::Unavailable && answer.reason.as_deref() != Some("EXECUTOR_AWAY")
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Answer {

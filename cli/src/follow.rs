@@ -1,10 +1,16 @@
 //! A job's output, byte by byte, across lost connections.
 
-use crate::{api, client::Client, end::is_live, error::Error};
+use crate::{
+    api,
+    client::Client,
+    end::is_live,
+    error::Error,
+    patience::{Calling, Patience, Repeat},
+};
 use bytes::Buf;
 use prost_types::Timestamp;
 use std::{collections::VecDeque, time::Duration};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 use tonic::Streaming;
 
 /// Servers send a heartbeat every ten seconds; one that is silent for this long is gone.
@@ -68,6 +74,8 @@ pub struct Follower {
     client: Client,
     query: OutputQuery,
     patience: Patience,
+    /// For the first connection, which is not a lost one.
+    first: Calling,
     /// The offset after the last byte handed out; none before the first answer.
     next: Option<u64>,
     stream: Option<Streaming<api::StreamOutputResponse>>,
@@ -86,13 +94,14 @@ impl OutputQuery {
 }
 
 impl Follower {
-    /// `window` is how long a lost connection may stay away. The first connection is tried once.
+    /// `window` is how long a lost connection may stay away. The first connection has the client's patience.
     pub fn new(client: Client, query: OutputQuery, window: Duration) -> Self {
-        let patience = Patience::new(window);
+        let (patience, first) = (Patience::new(window), Calling::new(&client.courtesy, Repeat::Harmless));
         Follower {
             client,
             query,
             patience,
+            first,
             next: None,
             stream: None,
             ready: VecDeque::new(),
@@ -102,7 +111,7 @@ impl Follower {
         }
     }
 
-    /// Gives the first connection the same patience as later ones, for a job that is known to exist.
+    /// Gives the first connection as long as later ones, for a job that is known to exist.
     #[must_use]
     pub fn persistent(mut self) -> Self {
         self.begun = true;
@@ -148,6 +157,7 @@ impl Follower {
 
     async fn open(&mut self) -> Result<(), Error> {
         self.patience.wait().await;
+        self.first.wait().await;
         let request = self.request();
         match self.client.answer(self.client.service().stream_output(request)).await {
             Ok(stream) => {
@@ -160,7 +170,10 @@ impl Follower {
 
     fn note_loss(&mut self, error: Error) -> Result<(), Error> {
         self.stream = None;
-        if !self.begun || !error.is_passing() {
+        if !self.begun {
+            return self.first.fail(error);
+        }
+        if !error.is_passing() {
             return Err(error);
         }
         self.patience.fail(error)?;
@@ -270,56 +283,4 @@ impl Follower {
 
 fn unexplained_gap(from: u64, to: u64) -> FollowEvent {
     FollowEvent::Gap(api::Gap { from, to, reason: "not sent by the server".into() })
-}
-
-/// How long to go on trying: pauses that grow, until the window is over.
-pub(crate) struct Patience {
-    window: Duration,
-    since: Option<Instant>,
-    attempts: u32,
-    resume_at: Option<Instant>,
-}
-
-impl Patience {
-    const SHORTEST: Duration = Duration::from_millis(20);
-    const LONGEST: Duration = Duration::from_secs(1);
-
-    pub(crate) fn new(window: Duration) -> Self {
-        Patience { window, since: None, attempts: 0, resume_at: None }
-    }
-
-    /// Something succeeded.
-    pub(crate) fn renew(&mut self) {
-        self.since = None;
-        self.attempts = 0;
-        self.resume_at = None;
-    }
-
-    /// Something failed; an error when the window is over.
-    pub(crate) fn fail(&mut self, cause: Error) -> Result<(), Error> {
-        let now = Instant::now();
-        let since = *self.since.get_or_insert(now);
-        let after = now - since;
-        if after >= self.window {
-            return Err(Error::GaveUp { after, cause: Box::new(cause) });
-        }
-        let pause = Self::SHORTEST.saturating_mul(1 << self.attempts.min(10)).min(Self::LONGEST);
-        self.attempts += 1;
-        self.resume_at = Some((now + pause).min(since + self.window));
-        Ok(())
-    }
-
-    /// Waits out the pause. Cancelling and calling again waits for the same moment.
-    pub(crate) async fn wait(&mut self) {
-        if let Some(moment) = self.resume_at {
-            sleep_until(moment).await;
-            self.resume_at = None;
-        }
-    }
-
-    pub(crate) async fn pause(&mut self, cause: Error) -> Result<(), Error> {
-        self.fail(cause)?;
-        self.wait().await;
-        Ok(())
-    }
 }

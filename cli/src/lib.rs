@@ -29,6 +29,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! A server that is being restarted does not answer for a moment. Calls wait for it, two seconds unless
+//! [`Client::with_patience`] says otherwise, and are made again only when that cannot do anything twice.
+//!
 //! Nothing here blocks a thread except [`Identity::load`], which reads three small files. Every call can be cancelled by
 //! dropping its future; what the server was already told to do, it then does all the same.
 
@@ -41,6 +44,7 @@ mod end;
 mod error;
 mod follow;
 mod identity;
+mod patience;
 mod start;
 mod tls;
 

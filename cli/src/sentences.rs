@@ -74,7 +74,11 @@ fn unreachable(client: &Client, error: DialError) -> Failure {
         DialError::Resolve { .. } => {
             Failure::new("UNAVAILABLE", error.to_string()).hint("airlock doctor looks for the cause")
         }
-        DialError::Connect { .. } | DialError::Silent { .. } | DialError::NotTls { .. } => {
+        DialError::NotListening { .. }
+        | DialError::Closed { .. }
+        | DialError::Connect { .. }
+        | DialError::Silent { .. }
+        | DialError::NotTls { .. } => {
             Failure::new("UNAVAILABLE", error.to_string()).hint("airlock doctor looks for the cause")
         }
     }

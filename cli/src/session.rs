@@ -39,8 +39,13 @@ impl Session {
         if global.verbose {
             talk::say(settings.describe());
         }
-        let client = settings.client()?;
+        let patience = duration("patience", &global.patience)?;
         let talkative = format == Format::Text && io::stderr().is_terminal();
+        let mut client = settings.client()?.with_patience(patience);
+        if talkative {
+            let server = client.server().to_string();
+            client = client.on_waiting(move || talk::say(format!("{server} does not answer; waiting for it")));
+        }
         let repeated = repeated_options(global);
         Ok(Session { client, settings, format, verbose: global.verbose, talkative, repeated })
     }

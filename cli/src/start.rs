@@ -4,10 +4,14 @@ use crate::{
     api,
     client::{Client, required},
     error::Error,
-    follow::Patience,
+    patience::{Calling, Patience, Repeat},
 };
 use bytes::BytesMut;
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     sync::oneshot,
@@ -26,13 +30,14 @@ pub struct Started {
 }
 
 impl Client {
-    /// Starts a job. When the answer is lost, the same request is repeated until `window` is over; the request id makes that safe.
+    /// Starts a job. A server that does not answer at first has the client's patience. When the answer is lost, the same request
+    /// is repeated until `window` is over. The request id makes both safe: one request starts one job.
     ///
     /// # Errors
     /// [`Error::Answer`] when the server refuses, [`Error::Unreachable`] when nothing was sent, [`Error::StartUnknown`] when
     /// the answer stayed away. A command that could not be executed is not an error but a job in state `error`.
     pub async fn start(&self, request: &api::StartJobRequest, window: Duration) -> Result<Started, Error> {
-        let mut patience = Patience::new(window);
+        let (mut first, mut patience) = (Calling::new(&self.courtesy, Repeat::Harmless), Patience::new(window));
         let mut maybe_sent = false;
         loop {
             let error = match self.answer(self.service().start_job(request.clone())).await {
@@ -40,7 +45,11 @@ impl Client {
                 Err(error) => error,
             };
             maybe_sent |= matches!(error, Error::Lost(_));
-            if !maybe_sent || !error.is_passing() {
+            if !maybe_sent {
+                first.pause(error).await?;
+                continue;
+            }
+            if !error.is_passing() {
                 return Err(error);
             }
             if let Err(error) = patience.pause(error).await {
@@ -58,13 +67,41 @@ impl Client {
         &self,
         input: impl AsyncRead + Send + Unpin + 'static,
     ) -> Result<api::UploadInputResponse, Error> {
+        let input = Arc::new(Mutex::new(Some(input)));
+        let mut first = Calling::new(&self.courtesy, Repeat::Harmless);
+        loop {
+            let error = match self.upload_once(input.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if input.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+                // Some of it was read, and no second attempt could send that.
+                return Err(error);
+            }
+            first.pause(error).await?;
+        }
+    }
+
+    // Takes the input when there is a connection to send it on.
+    async fn upload_once<R: AsyncRead + Send + Unpin + 'static>(
+        &self,
+        input: Arc<Mutex<Option<R>>>,
+    ) -> Result<api::UploadInputResponse, Error> {
         let (failed, failure) = oneshot::channel();
-        let messages = futures_util::stream::unfold(Some((input, failed, true)), |state| async move {
-            let (mut input, failed, first) = state?;
+        let state = Some((Source::Untouched(input), failed, true));
+        let messages = futures_util::stream::unfold(state, |state| async move {
+            let (source, failed, first) = state?;
+            let Some(mut input) = source.open() else {
+                // Gone to another attempt; ending here would pass for an empty input.
+                return std::future::pending().await;
+            };
             match fill(&mut input).await {
                 // An empty input is still an input, so at least one message goes out.
                 Ok(data) if data.is_empty() && !first => None,
-                Ok(data) => Some((api::UploadInputRequest { data: data.freeze() }, Some((input, failed, false)))),
+                Ok(data) => {
+                    let message = api::UploadInputRequest { data: data.freeze() };
+                    Some((message, Some((Source::Open(input), failed, false))))
+                }
                 Err(error) => {
                     // Ending the stream would pass a part off as the whole: report, and never end it.
                     let _ = failed.send(error);
@@ -76,6 +113,21 @@ impl Client {
         tokio::select! {
             answer = self.answer(service.upload_input(messages)) => answer,
             Ok(error) = failure => Err(Error::Input(error)),
+        }
+    }
+}
+
+// Input that nobody has read from yet can be sent by a later attempt.
+enum Source<R> {
+    Untouched(Arc<Mutex<Option<R>>>),
+    Open(R),
+}
+
+impl<R> Source<R> {
+    fn open(self) -> Option<R> {
+        match self {
+            Source::Untouched(input) => input.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            Source::Open(input) => Some(input),
         }
     }
 }

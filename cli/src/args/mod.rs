@@ -61,6 +61,9 @@ pub struct GlobalArgs {
     /// Configuration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// How long to wait for a server that does not answer at first, as while it is upgraded; 0 tries once
+    #[arg(long, value_name = "DURATION", default_value = "2s")]
+    pub patience: String,
     /// Text for people or JSON for programs
     #[arg(long, global = true, value_name = "FORMAT")]
     pub format: Option<Format>,

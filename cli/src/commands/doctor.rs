@@ -95,7 +95,8 @@ fn this_side(global: &GlobalArgs, findings: &mut Findings) -> Option<Client> {
             findings,
         );
     }
-    Some(Client::new(target))
+    // It reports what is so now.
+    Some(Client::new(target).with_patience(Duration::ZERO))
 }
 
 async fn that_side(client: &Client, findings: &mut Findings) {

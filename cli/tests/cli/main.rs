@@ -7,6 +7,7 @@ mod fake;
 mod harness;
 mod interruptions;
 mod jobs;
+mod patience;
 mod reconnecting;
 mod running;
 mod setup;

@@ -118,13 +118,3 @@ fn an_answer_that_stays_away_is_said_to_be_unknown_with_the_id_to_repeat() {
         "airlock: the answer to the start was lost; the job may run; repeat with --request-id my-id and it will not start twice\n"
     );
 }
-
-#[test]
-fn a_server_that_is_not_there_is_an_error_at_once_and_not_after_five_minutes() {
-    let fake = Fake::start();
-    let proxy = Proxy::to(fake.port);
-    proxy.refuse(true);
-    let finished = spawn(command(&fake, proxy.port, &["run", "x"])).finish();
-    assert_eq!(finished.code(), 125);
-    assert_eq!(proxy.accepted(), 1, "{}", finished.stderr);
-}
