@@ -4,10 +4,10 @@ use std::{path::Path, process::ExitCode};
 
 use crate::{
     cgroup::Hierarchy,
-    config::{Config, FRESH, RunAs},
-    filters::Filters,
+    config::{Config, FRESH, RunAs, UidRange},
+    executor::keepers,
     listener,
-    shared::plan::namespace,
+    plan::namespace,
 };
 
 struct Report {
@@ -44,9 +44,7 @@ pub fn run(path: &Path) -> ExitCode {
     }
     let kernel = rustix::system::uname();
     report.line("ok", "kernel", &kernel.release().to_string_lossy());
-    let filters = Filters::compile().map(drop).map_err(|e| e.to_string());
-    report.result("seccomp", filters, |()| "the filters compile".into());
-    let config = Config::load(path).map_err(|e| e.to_string());
+    let config = Config::load(path);
     if let Some(config) =
         report.result("config", config, |c| format!("{}, {} profiles", path.display(), c.profiles.len()))
     {
@@ -56,6 +54,29 @@ pub fn run(path: &Path) -> ExitCode {
     }
     println!("{} failed, {} warnings", report.failed, report.warned);
     if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Whether this program would take over every job that runs: one line for each that it would not, and an error then. Starts and
+/// ends nothing; for the package, before it restarts the executor.
+pub fn adopt_dry_run(path: &Path) -> Result<(), String> {
+    let config = Config::load(path)?;
+    let hierarchy = Hierarchy::open(&config.cgroup, &config.ceilings, config.io_device.clone())?;
+    let groups = hierarchy.job_ids().map_err(|e| format!("cgroups of jobs: {e}"))?;
+    let (mut taken, mut left) = (0u32, 0u32);
+    for (pid, adopted) in keepers(&hierarchy)? {
+        let why = match adopted {
+            Ok((_, plan)) if groups.contains(&plan.entry.job) => {
+                taken = taken.saturating_add(1);
+                continue;
+            }
+            Ok((_, plan)) => format!("job {} has no cgroup", plan.entry.job),
+            Err(why) => why,
+        };
+        left = left.saturating_add(1);
+        println!("keeper {}: {why}", pid.as_raw_nonzero());
+    }
+    println!("{taken} jobs would be taken over, {left} would not");
+    if left == 0 { Ok(()) } else { Err(format!("{left} jobs would be lost; let them end before the restart")) }
 }
 
 fn check_host(report: &mut Report, config: &Config) {
@@ -78,7 +99,7 @@ fn check_host(report: &mut Report, config: &Config) {
             );
         }
     }
-    let (first, count) = config.pool;
+    let UidRange { first, count } = config.uid_pool;
     let last = first.saturating_add(count.saturating_sub(1));
     report.line("ok", "uid pool", &format!("{first}-{last} free in passwd, group, subuid and subgid"));
     let space = rustix::fs::statvfs(&config.work_dir).map_err(|e| format!("{}: {e}", config.work_dir.display()));
@@ -101,7 +122,7 @@ fn check_unit(report: &mut Report, config: &Config) {
         return;
     };
     let own = [("executor", &config.work_dir)].map(|(name, dir)| (name, dir.display().to_string()));
-    let listed = config.profiles.iter().flat_map(|p| p.cwd.iter().map(|dir| (p.name.as_str(), dir.clone())));
+    let listed = config.profiles.values().flat_map(|p| p.cwd.iter().map(|dir| (p.name.as_str(), dir.clone())));
     let mut hidden = 0u32;
     for (name, dir) in own.into_iter().chain(listed.filter(|(_, dir)| dir != FRESH && Path::new(dir).is_dir())) {
         let (what, line) = match rustix::fs::statvfs(format!("/proc/{pid}/root{dir}")) {
@@ -130,12 +151,12 @@ fn serving() -> Option<String> {
 }
 
 fn check_profiles(report: &mut Report, config: &Config) {
-    for profile in &config.profiles {
+    for profile in config.profiles.values() {
         let missing = profile.cwd.iter().filter(|dir| *dir != FRESH).find(|dir| !Path::new(dir).is_dir());
         if let Some(dir) = missing {
             report.line("warn", &profile.name, &format!("the folder {dir} does not exist"));
         }
-        let user = match &profile.run_as {
+        let user = match &profile.user {
             RunAs::Pool => "pooled uid".to_owned(),
             RunAs::Named(user, _) => format!("user {} ({})", user.name, user.uid),
         };

@@ -9,7 +9,7 @@ use rustix::{
     thread::{NanosleepRelativeResult, Timespec},
 };
 
-use crate::sys::process;
+use crate::sys;
 
 /// The listening socket: systemd's, if it passed exactly one, else one made here.
 ///
@@ -23,7 +23,7 @@ pub fn from_systemd() -> Result<Option<OwnedFd>, String> {
     if count.as_deref() != Some("1") {
         return Err(format!("LISTEN_FDS is {count:?}, but the executor takes one socket"));
     }
-    let passed = process::inherited(3);
+    let passed = sys::inherited(3);
     let moved = rustix::io::fcntl_dupfd_cloexec(&passed, 64).map_err(|e| format!("the socket of systemd: {e}"))?;
     rustix::io::ioctl_fionbio(&moved, true).map_err(|e| format!("the socket of systemd: {e}"))?;
     Ok(Some(moved))

@@ -11,25 +11,23 @@ use rustix::{
 };
 
 use crate::{
-    audit,
     birth::Midwife,
+    check,
     config::Config,
     executor::{Executor, log},
-    filters::Filters,
-    listener,
-    sys::process,
+    listener, sys, verify,
 };
 
-const USAGE: &str = "usage: airlock-executor [--config FILE] [--check]
+const USAGE: &str = "usage: airlock-executor [--config FILE] [--check [--adopt-dry-run]]
        airlock-executor verify-audit [--head HASH] FILE...
        airlock-executor --version";
 const CONFIG: &str = "/etc/airlock/executor.toml";
 
 /// What the executor keeps, each with the line that needs it.
 const KEPT: [CapabilitySet; 6] = [
-    CapabilitySet::SETUID,    // keeper/child.rs 16: the change of user
-    CapabilitySet::SETGID,    // keeper/child.rs 16: the change of group
-    CapabilitySet::SETPCAP,   // keeper/child.rs 15: emptying the bounding set
+    CapabilitySet::SETUID,    // step 16: the change of user
+    CapabilitySet::SETGID,    // step 16: the change of group
+    CapabilitySet::SETPCAP,   // step 15: emptying the bounding set
     CapabilitySet::KILL,      // executor/requests.rs send: signals to another uid's processes
     CapabilitySet::CHOWN,     // birth.rs make_directory: the fresh directory's owner
     CapabilitySet::SYS_ADMIN, // keeper/mounts.rs and the namespaces of a clone; dropped where no profile has any
@@ -38,12 +36,17 @@ const KEPT: [CapabilitySet; 6] = [
 /// The program. Exit status 0 after a stop that was asked for, 1 when something failed, 2 for wrong usage.
 pub fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut config = Path::new(CONFIG);
+    if let Some(at) = words.iter().position(|word| *word == "--config").filter(|at| words.len() > at.saturating_add(1))
+    {
+        config = Path::new(words.remove(at.saturating_add(1)));
+        words.remove(at);
+    }
     let result = match words[..] {
-        [] => serve(Path::new(CONFIG)),
-        ["--config", file] => serve(Path::new(file)),
-        ["--check"] => return crate::check::run(Path::new(CONFIG)),
-        ["--check", "--config", file] | ["--config", file, "--check"] => return crate::check::run(Path::new(file)),
+        [] => serve(config),
+        ["--check"] => return check::run(config),
+        ["--check", "--adopt-dry-run"] => check::adopt_dry_run(config),
         ["verify-audit", "--head", head, ref files @ ..] if !files.is_empty() => verify(files, Some(head)),
         ["verify-audit", ref files @ ..] if !files.is_empty() && !files.contains(&"--head") => verify(files, None),
         ["--version"] => {
@@ -65,7 +68,7 @@ pub fn main() -> ExitCode {
 }
 
 fn verify(files: &[&str], head: Option<&str>) -> Result<(), String> {
-    let (seq, hash) = audit::verify(files.iter().map(Path::new), head)?;
+    let (seq, hash) = verify::verify(files.iter().map(Path::new), head)?;
     println!("ok: the trail is whole up to line {seq}, hash {hash}");
     Ok(())
 }
@@ -76,15 +79,14 @@ fn serve(path: &Path) -> Result<(), String> {
     }
     let socket = listener::from_systemd()?;
     clean_descriptors(socket.is_some())?;
-    let filters = Filters::compile().map_err(|e| format!("system call filters: {e}"))?;
-    let config = Config::load(path).map_err(|e| e.to_string())?;
-    let midwife = Midwife::new(&config.keeper, filters)?;
+    let config = Config::load(path)?;
+    let midwife = Midwife::new(&config.keeper)?;
     raise_descriptors();
     let listener = match socket {
         Some(socket) => socket,
         None => listener::make(&config.socket, config.frontend.1)?,
     };
-    confine(config.profiles.iter().any(|profile| profile.namespaces != 0))?;
+    confine(config.profiles.values().any(|profile| profile.namespaces != 0))?;
     let mut executor = Executor::open(PathBuf::from(path), config, listener, midwife)?;
     listener::notify_ready();
     log(5, concat!("airlock-executor ", env!("CARGO_PKG_VERSION"), " serves"));
@@ -101,7 +103,7 @@ fn clean_descriptors(keep_socket: bool) -> Result<(), String> {
         }
         std::mem::forget(null);
     }
-    if keep_socket { Ok(()) } else { process::close_from(3).map_err(|e| format!("close_range: {e}")) }
+    if keep_socket { Ok(()) } else { sys::close_from(3).map_err(|e| format!("close_range: {e}")) }
 }
 
 fn raise_descriptors() {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::config::UidRange;
+
 /// The pool. A uid that is taken, or whose job's directory could not be emptied, is not given out.
 #[derive(Debug)]
 pub struct UidPool {
@@ -13,7 +15,7 @@ pub struct UidPool {
 
 impl UidPool {
     /// `first..first+count`, beginning somewhere: after a restart the first uids would else be used over and over.
-    pub fn new((first, count): (u32, u32), somewhere: u32) -> Self {
+    pub fn new(UidRange { first, count }: UidRange, somewhere: u32) -> Self {
         Self { first, count, next: somewhere.checked_rem(count).unwrap_or(0), busy: BTreeSet::new() }
     }
 
@@ -35,7 +37,7 @@ impl UidPool {
     }
 
     /// Other bounds after a reload; what is taken stays taken.
-    pub fn resize(&mut self, (first, count): (u32, u32)) {
+    pub fn resize(&mut self, UidRange { first, count }: UidRange) {
         if (first, count) != (self.first, self.count) {
             (self.first, self.count, self.next) = (first, count, 0);
         }

@@ -2,7 +2,7 @@
 
 use bincode::{BorrowDecode, Decode, Encode};
 
-use crate::{Claimed, InputDigest, JobId, Limits, LimitsAsk, Stream, Version};
+use crate::{Claimed, InputDigest, JobId, Limits, Step, Stream, Version};
 
 /// Everything the executor says. Decoded without copying: `Output` borrows the frame it came in.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
@@ -39,9 +39,9 @@ pub enum Answer<'a> {
         /// In force, written and read back.
         limits: Limits,
     },
-    /// The command never ran.
+    /// The command never ran, and nothing of the job is kept. One that a keeper could not start ends with [`End::StartFailed`].
     NotStarted {
-        /// The job; it is not kept.
+        /// The job.
         job: JobId,
         /// Why.
         error: StartError,
@@ -108,11 +108,9 @@ pub struct ProfileInfo {
     /// Its name.
     pub name: String,
     /// What a request gets that says nothing.
-    pub default: LimitsAsk,
+    pub default: Limits,
     /// The most a request may ask for.
-    pub max: LimitsAsk,
-    /// Most bytes of standard input.
-    pub input_max: u64,
+    pub max: Limits,
     /// The fixed command; empty when the request brings its own.
     pub command: Vec<String>,
     /// Whether jobs have the host's network.
@@ -168,18 +166,38 @@ pub enum Phase {
     NeverStarted,
 }
 
-/// Why a command never ran.
+/// Why a command never ran. The sentence for people is the frontend's.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(test, derive(wincode::SchemaRead, wincode::SchemaWrite))]
 pub struct StartError {
-    /// Number of the step, as in executor-helper/AUDIT.md.
-    pub step: u8,
-    /// Its name.
-    pub name: String,
+    /// Where.
+    pub step: Step,
     /// The kernel's errno; 0 when it was not the kernel that refused.
     pub errno: i32,
-    /// One sentence for people.
-    pub message: String,
+    /// Of a file that could not be executed, if the job's user may look at it: type and permissions, 0 otherwise.
+    pub mode: u32,
+    /// Its owner.
+    pub owner: u32,
+    /// The user that the command was to run as; 0 where no process was made.
+    pub uid: u32,
+    /// What else is known, such as the limit that did not hold; may be empty.
+    pub detail: String,
+}
+
+impl StartError {
+    /// A step that the kernel refused.
+    pub fn new(step: Step, errno: i32) -> Self {
+        Self { step, errno, mode: 0, owner: 0, uid: 0, detail: String::new() }
+    }
+
+    /// The reason in words: what is known of it, else the kernel's.
+    pub fn why(&self) -> String {
+        match self.errno {
+            _ if !self.detail.is_empty() => self.detail.clone(),
+            0 => "its process was killed".into(),
+            errno => std::io::Error::from_raw_os_error(errno).to_string(),
+        }
+    }
 }
 
 /// Classes of refusal; the frontend has one gRPC code for each.

@@ -23,13 +23,9 @@ impl JobId {
 
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, byte) in self.0.iter().enumerate() {
-            if matches!(i, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
+        let n = u128::from_be_bytes(self.0);
+        let (a, b, c, d, e) = (n >> 96, n >> 80 & 0xffff, n >> 64 & 0xffff, n >> 48 & 0xffff, n & 0xffff_ffff_ffff);
+        write!(f, "{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")
     }
 }
 
@@ -39,7 +35,7 @@ impl fmt::Debug for JobId {
     }
 }
 
-/// The text is not a UUID in its usual form: 32 hexadecimal digits in groups of 8-4-4-4-12.
+/// The text is not a UUID in its usual form: 32 lower-case hexadecimal digits in groups of 8-4-4-4-12.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseJobIdError;
 
@@ -55,33 +51,15 @@ impl FromStr for JobId {
     type Err = ParseJobIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseJobIdError> {
-        let mut bytes = [0u8; 16];
-        let mut digits = 0usize;
-        if text.len() != 36 {
-            return Err(ParseJobIdError);
-        }
-        for (i, c) in text.chars().enumerate() {
-            if matches!(i, 8 | 13 | 18 | 23) {
-                if c != '-' {
-                    return Err(ParseJobIdError);
-                }
-                continue;
-            }
-            // Upper case is refused: one id has one text.
-            let value = match c {
-                '0'..='9' | 'a'..='f' => c.to_digit(16).and_then(|d| u8::try_from(d).ok()),
-                _ => None,
-            };
-            let byte = bytes.get_mut(digits / 2).ok_or(ParseJobIdError)?;
-            *byte = *byte << 4 | value.ok_or(ParseJobIdError)?;
-            digits += 1;
-        }
-        Ok(Self(bytes))
+        let number = u128::from_str_radix(&text.replace('-', ""), 16).map_err(|_| ParseJobIdError)?;
+        let id = Self(number.to_be_bytes());
+        // One id has one text: no upper case, no sign, no other groups.
+        if id.to_string() == text { Ok(id) } else { Err(ParseJobIdError) }
     }
 }
 
 /// One of a job's two output streams. A merged job writes everything to `Stdout`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
 #[cfg_attr(test, derive(wincode::SchemaRead, wincode::SchemaWrite))]
 pub enum Stream {
     /// Descriptor 1.
@@ -93,4 +71,12 @@ pub enum Stream {
 impl Stream {
     /// Both, in the order of the arrays in this crate that hold one value per stream.
     pub const BOTH: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+
+    /// Of an array with one value per stream, this stream's.
+    pub fn of<T>(self, [stdout, stderr]: &mut [T; 2]) -> &mut T {
+        match self {
+            Stream::Stdout => stdout,
+            Stream::Stderr => stderr,
+        }
+    }
 }

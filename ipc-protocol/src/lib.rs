@@ -34,6 +34,7 @@ mod frame;
 mod ids;
 mod limits;
 mod request;
+mod step;
 
 pub use answer::{
     Answer, End, Facts, JobEntry, LostReason, Phase, ProfileInfo, Refusal, SignalOutcome, StartError, StopFact,
@@ -41,8 +42,9 @@ pub use answer::{
 pub use codec::{CodecError, decode_answer, decode_request, encode_answer, encode_request, output_prefix};
 pub use frame::{FrameBuffer, FrameError, body_length, frame_header};
 pub use ids::{JobId, ParseJobIdError, Stream};
-pub use limits::{Limits, LimitsAsk};
+pub use limits::{Limit, Limits};
 pub use request::{Claimed, Hello, InputDigest, Request, Spawn, Version, VersionRange, negotiate};
+pub use step::Step;
 
 /// Longest body of a frame from the frontend, in bytes: the arguments and environment of one `Spawn` and room for the rest.
 pub const REQUEST_FRAME_MAX: usize = 256 * 1024;

@@ -1,55 +1,79 @@
-//! Limits of one job, as asked for and as in force.
+//! Limits of one job: as asked for, as a profile has them, and as in force.
 
 use bincode::{Decode, Encode};
+use serde::Deserialize;
 
-/// What a request asks for; `None` means the profile's default, never "unlimited".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
-#[cfg_attr(test, derive(wincode::SchemaRead, wincode::SchemaWrite))]
-pub struct LimitsAsk {
+/// What is limited, in the order of the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(usize)]
+pub enum Limit {
     /// Thousandths of a core.
-    pub cpu_milli: Option<u64>,
+    Cpu,
     /// 1 to 10000; 100 is ordinary.
-    pub cpu_weight: Option<u64>,
+    CpuWeight,
     /// Bytes.
-    pub memory: Option<u64>,
-    /// Bytes of swap beyond `memory`.
-    pub swap: Option<u64>,
+    Memory,
+    /// Bytes of swap beyond the memory.
+    Swap,
     /// Processes and threads together.
-    pub pids: Option<u64>,
+    Pids,
     /// Bytes per second.
-    pub io_read: Option<u64>,
+    IoRead,
     /// Bytes per second.
-    pub io_write: Option<u64>,
+    IoWrite,
     /// Operations per second.
-    pub io_read_ops: Option<u64>,
+    IoReadOps,
     /// Operations per second.
-    pub io_write_ops: Option<u64>,
+    IoWriteOps,
     /// Milliseconds from the start to the deadline.
-    pub timeout_ms: Option<u64>,
+    Timeout,
+    /// Bytes of standard input. Only a profile's maximum has it.
+    Input,
 }
 
-/// What is in force. The first five always are; io and the deadline only where profile or request say so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+impl Limit {
+    /// All of them, in their order.
+    pub const ALL: [Limit; 11] = {
+        use Limit::*;
+        [Cpu, CpuWeight, Memory, Swap, Pids, IoRead, IoWrite, IoReadOps, IoWriteOps, Timeout, Input]
+    };
+    const NAMES: [&'static str; 11] = [
+        "cpu", "cpu_weight", "memory", "swap", "pids", "io_read", "io_write", "io_read_ops", "io_write_ops", "timeout",
+        "input",
+    ];
+
+    /// Its name in configuration, messages and audit lines.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.get(self as usize).copied().unwrap_or_default()
+    }
+}
+
+/// A value for some of the limits. In a request `None` means the profile's default, never "unlimited"; in a profile's maximum it
+/// means that the profile sets none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 #[cfg_attr(test, derive(wincode::SchemaRead, wincode::SchemaWrite))]
-pub struct Limits {
-    /// Thousandths of a core.
-    pub cpu_milli: u64,
-    /// 1 to 10000; 100 is ordinary.
-    pub cpu_weight: u64,
-    /// Bytes.
-    pub memory: u64,
-    /// Bytes of swap beyond `memory`.
-    pub swap: u64,
-    /// Processes and threads together.
-    pub pids: u64,
-    /// Bytes per second.
-    pub io_read: Option<u64>,
-    /// Bytes per second.
-    pub io_write: Option<u64>,
-    /// Operations per second.
-    pub io_read_ops: Option<u64>,
-    /// Operations per second.
-    pub io_write_ops: Option<u64>,
-    /// Milliseconds from the start to the deadline.
-    pub timeout_ms: Option<u64>,
+pub struct Limits([Option<u64>; 11]);
+
+impl Limits {
+    /// The value, if there is one.
+    pub fn get(&self, limit: Limit) -> Option<u64> {
+        self.0.get(limit as usize).copied().flatten()
+    }
+
+    /// Sets it, or takes it away.
+    pub fn set(&mut self, limit: Limit, value: Option<u64>) {
+        self.0.iter_mut().skip(limit as usize).take(1).for_each(|slot| *slot = value);
+    }
+
+    /// The same limits, and this one.
+    pub fn with(mut self, limit: Limit, value: u64) -> Self {
+        self.set(limit, Some(value));
+        self
+    }
+
+    /// Those that have a value.
+    pub fn iter(&self) -> impl Iterator<Item = (Limit, u64)> + use<> {
+        Limit::ALL.into_iter().zip(self.0).filter_map(|(limit, value)| value.map(|value| (limit, value)))
+    }
 }

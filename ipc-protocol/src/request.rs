@@ -2,7 +2,7 @@
 
 use bincode::{Decode, Encode};
 
-use crate::{JobId, LimitsAsk, Stream};
+use crate::{JobId, Limits, Stream};
 
 /// A version of this protocol; the first byte of `Hello` and of `Welcome`.
 pub type Version = u8;
@@ -101,6 +101,22 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Its name in the permit table and in the journal.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Resume { .. } => "Resume",
+            Self::SyncEnd => "SyncEnd",
+            Self::Input { .. } => "Input",
+            Self::Spawn(_) => "Spawn",
+            Self::Ack { .. } => "Ack",
+            Self::Stop { .. } => "Stop",
+            Self::Signal { .. } => "Signal",
+            Self::Release { .. } => "Release",
+        }
+    }
+}
+
 /// Who asks, as the frontend says. The executor cannot know it; it is written to the audit trail as a claim.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
 #[cfg_attr(test, derive(wincode::SchemaRead, wincode::SchemaWrite))]
@@ -142,7 +158,7 @@ pub struct Spawn {
     /// An absolute path that the profile lists; `None` for the profile's default.
     pub cwd: Option<String>,
     /// Limits.
-    pub limits: LimitsAsk,
+    pub limits: Limits,
     /// Standard input, sent by `Input` before; `None` for /dev/null.
     pub input: Option<InputDigest>,
     /// One pipe for both streams.

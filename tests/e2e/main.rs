@@ -2,6 +2,7 @@
 //!
 //! README.md in the folder above says how they are run.
 
+mod adoption;
 mod certs_cli;
 mod demo;
 mod errors;

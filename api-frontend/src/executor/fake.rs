@@ -55,7 +55,7 @@ pub enum OnSpawn {
     /// Admits it not.
     Refuse(Refusal, &'static str, &'static str),
     /// Its birth fails.
-    NotStarted(&'static str, i32),
+    NotStarted(Step, i32),
     /// Says nothing.
     Silent,
 }
@@ -69,21 +69,12 @@ pub struct FakeExecutor {
 pub const PROFILE_MEMORY_MAX: u64 = 16 << 30;
 
 pub fn profiles() -> Vec<ProfileInfo> {
-    let default = LimitsAsk {
-        cpu_milli: Some(2000),
-        cpu_weight: Some(100),
-        memory: Some(1 << 30),
-        swap: Some(0),
-        pids: Some(512),
-        timeout_ms: Some(86_400_000),
-        ..LimitsAsk::default()
-    };
-    let max = LimitsAsk { cpu_milli: Some(8000), memory: Some(PROFILE_MEMORY_MAX), pids: Some(4096), ..default };
+    let default = limits();
+    let max = default.with(Limit::Cpu, 8000).with(Limit::Memory, PROFILE_MEMORY_MAX).with(Limit::Pids, 4096);
     let standard = ProfileInfo {
         name: "standard".into(),
         default,
-        max: LimitsAsk { timeout_ms: Some(604_800_000), cpu_weight: Some(10_000), ..max },
-        input_max: 1 << 20,
+        max: max.with(Limit::Timeout, 604_800_000).with(Limit::CpuWeight, 10_000).with(Limit::Input, 1 << 20),
         command: Vec::new(),
         network: true,
         fresh_cwd: true,
@@ -99,22 +90,16 @@ pub fn profiles() -> Vec<ProfileInfo> {
 }
 
 pub fn limits() -> Limits {
-    Limits {
-        cpu_milli: 2000,
-        cpu_weight: 100,
-        memory: 1 << 30,
-        swap: 0,
-        pids: 512,
-        io_read: None,
-        io_write: None,
-        io_read_ops: None,
-        io_write_ops: None,
-        timeout_ms: Some(86_400_000),
-    }
-}
-
-pub fn start_error(name: &str, errno: i32) -> StartError {
-    StartError { step: 22, name: name.into(), errno, message: format!("{name} failed") }
+    [
+        (Limit::Cpu, 2000),
+        (Limit::CpuWeight, 100),
+        (Limit::Memory, 1 << 30),
+        (Limit::Swap, 0),
+        (Limit::Pids, 512),
+        (Limit::Timeout, 86_400_000),
+    ]
+    .into_iter()
+    .fold(Limits::default(), |limits, (limit, value)| limits.with(limit, value))
 }
 
 impl FakeExecutor {
@@ -324,8 +309,8 @@ fn spawned(world: &mut World, spawn: Spawn) {
         OnSpawn::Refuse(refusal, field, message) => {
             say(world, &Answer::Refused { job, refusal, field: field.into(), message: message.into() });
         }
-        OnSpawn::NotStarted(name, errno) => {
-            say(world, &Answer::NotStarted { job, error: start_error(name, errno) });
+        OnSpawn::NotStarted(step, errno) => {
+            say(world, &Answer::NotStarted { job, error: StartError::new(step, errno) });
         }
         OnSpawn::Silent => {}
     }

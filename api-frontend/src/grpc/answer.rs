@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use airlock_proto::v1;
-use ipc_protocol::{InputDigest, Limits, LimitsAsk, ProfileInfo, StopFact, Stream};
+use ipc_protocol::{InputDigest, Limit, Limits, ProfileInfo, StopFact, Stream};
 use prost::Message;
 use prost_types::Timestamp;
 
@@ -86,9 +86,9 @@ const PAGE_BYTES_MAX: usize = 3 << 20;
 pub(super) fn profile(info: &ProfileInfo) -> v1::Profile {
     v1::Profile {
         name: info.name.clone(),
-        default_limits: Some(limits_ask(&info.default)),
-        max_limits: Some(limits_ask(&info.max)),
-        max_input_bytes: info.input_max,
+        default_limits: Some(limits(&info.default)),
+        max_limits: Some(limits(&info.max)),
+        max_input_bytes: info.max.get(Limit::Input).unwrap_or(0),
         fixed_command: info.command.clone(),
         no_network: !info.network,
         cwd: info.cwd.clone(),
@@ -211,32 +211,18 @@ fn stop(fact: StopFact) -> v1::Stop {
 }
 
 fn limits(limits: &Limits) -> v1::Limits {
-    limits_ask(&LimitsAsk {
-        cpu_milli: Some(limits.cpu_milli),
-        cpu_weight: Some(limits.cpu_weight),
-        memory: Some(limits.memory),
-        swap: Some(limits.swap),
-        pids: Some(limits.pids),
-        io_read: limits.io_read,
-        io_write: limits.io_write,
-        io_read_ops: limits.io_read_ops,
-        io_write_ops: limits.io_write_ops,
-        timeout_ms: limits.timeout_ms,
-    })
-}
-
-fn limits_ask(ask: &LimitsAsk) -> v1::Limits {
+    let thousandths = |limit| limits.get(limit).map(|value| value as f64 / 1000.0);
     v1::Limits {
-        cpu_cores: ask.cpu_milli.map(|milli| milli as f64 / 1000.0),
-        cpu_weight: ask.cpu_weight.and_then(|w| u32::try_from(w).ok()),
-        memory_bytes: ask.memory,
-        swap_bytes: ask.swap,
-        pids: ask.pids,
-        io_read_bytes: ask.io_read,
-        io_write_bytes: ask.io_write,
-        io_read_operations: ask.io_read_ops,
-        io_write_operations: ask.io_write_ops,
-        timeout_seconds: ask.timeout_ms.map(|ms| ms as f64 / 1000.0),
+        cpu_cores: thousandths(Limit::Cpu),
+        cpu_weight: limits.get(Limit::CpuWeight).and_then(|w| u32::try_from(w).ok()),
+        memory_bytes: limits.get(Limit::Memory),
+        swap_bytes: limits.get(Limit::Swap),
+        pids: limits.get(Limit::Pids),
+        io_read_bytes: limits.get(Limit::IoRead),
+        io_write_bytes: limits.get(Limit::IoWrite),
+        io_read_operations: limits.get(Limit::IoReadOps),
+        io_write_operations: limits.get(Limit::IoWriteOps),
+        timeout_seconds: thousandths(Limit::Timeout),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use airlock_proto::v1;
-use ipc_protocol::{LimitsAsk, Stream};
+use ipc_protocol::{Limit, Limits, Stream};
 use prost_types::Timestamp;
 
 use crate::jobs::{JobsError, StartAsk};
@@ -49,19 +49,25 @@ pub(super) fn start(request: v1::StartJobRequest) -> Result<StartAsk, JobsError>
     })
 }
 
-fn limits(limits: v1::Limits) -> Result<LimitsAsk, JobsError> {
-    Ok(LimitsAsk {
-        cpu_milli: thousandths(limits.cpu_cores, "limits.cpu_cores", "a number of cores, such as 0.5")?,
-        cpu_weight: limits.cpu_weight.map(u64::from),
-        memory: limits.memory_bytes,
-        swap: limits.swap_bytes,
-        pids: limits.pids,
-        io_read: limits.io_read_bytes,
-        io_write: limits.io_write_bytes,
-        io_read_ops: limits.io_read_operations,
-        io_write_ops: limits.io_write_operations,
-        timeout_ms: thousandths(limits.timeout_seconds, "limits.timeout_seconds", "a number of seconds, such as 1.5")?,
-    })
+fn limits(limits: v1::Limits) -> Result<Limits, JobsError> {
+    let cpu = thousandths(limits.cpu_cores, "limits.cpu_cores", "a number of cores, such as 0.5")?;
+    let timeout = thousandths(limits.timeout_seconds, "limits.timeout_seconds", "a number of seconds, such as 1.5")?;
+    let mut asked = Limits::default();
+    for (limit, value) in [
+        (Limit::Cpu, cpu),
+        (Limit::CpuWeight, limits.cpu_weight.map(u64::from)),
+        (Limit::Memory, limits.memory_bytes),
+        (Limit::Swap, limits.swap_bytes),
+        (Limit::Pids, limits.pids),
+        (Limit::IoRead, limits.io_read_bytes),
+        (Limit::IoWrite, limits.io_write_bytes),
+        (Limit::IoReadOps, limits.io_read_operations),
+        (Limit::IoWriteOps, limits.io_write_operations),
+        (Limit::Timeout, timeout),
+    ] {
+        asked.set(limit, value);
+    }
+    Ok(asked)
 }
 
 /// Thousandths of a number, rounded up so that something small does not become nothing.

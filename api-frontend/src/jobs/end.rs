@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipc_protocol::{End, Limit, StartError};
+
 use super::Core;
 use super::act::started;
 use super::live::LiveJob;
 use super::machine::Input;
+use super::start_error::{Asked, sentence};
 use super::told::{Born, Ending};
 use super::verdict::{recorded, verdict};
 use crate::output::{LogWriter, OutputError, Totals};
-use crate::store::{Change, EndState, Ended, HowEnded, Job, UpdateError, Usage};
+use crate::store::{Change, EndState, Ended, HowEnded, Job, Scope, UpdateError, Usage};
 
 /// Between two attempts to close a log.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -69,7 +72,11 @@ impl Core {
         let (core, job) = (self.clone(), job.clone());
         self.runtime.spawn(async move {
             let born = job.feed().born;
-            let ended = ended(ending, born, totals);
+            let why = match &ending.end {
+                Ok(End::StartFailed(error)) => core.why_not_started(&job, error, ending.facts.stop.is_some()).await,
+                _ => String::new(),
+            };
+            let ended = ended(ending, born, totals, why);
             let state = ended.state;
             let changes: Vec<_> = born.map(started).into_iter().chain([Change::Ended(Box::new(ended))]).collect();
             if core.persist(&job, "the end", || core.store.update_all(job.id, changes.clone())).await {
@@ -77,6 +84,16 @@ impl Core {
                 tracing::debug!(job = %job.id, ?state, "ended");
             }
         });
+    }
+
+    // In words, with what was asked for. A record that cannot be read leaves names out and holds nobody up.
+    async fn why_not_started(&self, job: &LiveJob, error: &StartError, stopped: bool) -> String {
+        let record = self.store.get(job.id, &Scope::All).await.ok().flatten();
+        let program = record.as_ref().and_then(|record| record.argv.first()).map(|word| String::from_utf8_lossy(word));
+        let profile = record.as_ref().map_or("", |record| record.profile.as_str());
+        let profiles = self.profiles.load();
+        let path = profiles.iter().find(|known| known.name == profile).map_or("", |known| known.path.as_str());
+        sentence(error, Asked { program: program.as_deref().unwrap_or_default(), profile, path, stopped })
     }
 
     /// Makes a change to a record, again and again until it stands. `false` when the program ends before that.
@@ -104,12 +121,12 @@ impl Core {
     }
 }
 
-fn ended(ending: Ending, born: Option<Born>, output: Totals) -> Ended {
+fn ended(ending: Ending, born: Option<Born>, output: Totals, why: String) -> Ended {
     let Ending { end, facts, ended_ns, .. } = ending;
     let started_ns = born.map(|b| b.started_ns);
-    let timeout_ms = born.and_then(|b| b.limits.timeout_ms);
+    let timeout_ms = born.and_then(|b| b.limits.get(Limit::Timeout));
     let (state, how) = match end {
-        Ok(end) => (verdict(&end, &facts, started_ns, timeout_ms), recorded(end)),
+        Ok(end) => (verdict(&end, &facts, started_ns, timeout_ms), recorded(end, why)),
         Err(why) => (EndState::Lost, HowEnded::Lost { reason: why.to_owned() }),
     };
     // Of a job that never ran or was lost there is nothing to tell, and zeros would be an answer.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ipc_protocol::{InputDigest, JobId};
+use ipc_protocol::{InputDigest, JobId, Limit};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -70,7 +70,8 @@ impl Jobs {
         if self.profiles().is_empty() {
             return Err(self.core.away("take input", "nothing was stored"));
         }
-        let most = self.profiles_to_start_in(caller)?.iter().map(|p| p.input_max).max().unwrap_or(0);
+        let most =
+            self.profiles_to_start_in(caller)?.iter().map(|p| p.max.get(Limit::Input).unwrap_or(0)).max().unwrap_or(0);
         self.core.inputs.begin(&caller.name, most)
     }
 }

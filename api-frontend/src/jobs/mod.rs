@@ -18,6 +18,7 @@ mod machine;
 mod manage;
 mod spec;
 mod start;
+mod start_error;
 mod sync;
 mod told;
 mod verdict;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ipc_protocol::{ARGUMENT_BYTES_MAX, InputDigest, LimitsAsk, ProfileInfo};
+use ipc_protocol::{ARGUMENT_BYTES_MAX, InputDigest, Limit, Limits, ProfileInfo};
 use sha2::{Digest, Sha256};
 
 use super::JobsError;
@@ -25,7 +25,7 @@ pub struct StartAsk {
     /// Empty for the profile's default.
     pub cwd: String,
     /// Limits.
-    pub limits: LimitsAsk,
+    pub limits: Limits,
     /// From an upload; empty for none.
     pub input_id: String,
     /// One pipe for both streams.
@@ -54,7 +54,8 @@ impl StartAsk {
         ask.command.iter().for_each(|word| field(word));
         field(&(ask.env.len() as u64).to_le_bytes());
         ask.env.iter().for_each(|(name, _)| field(name.as_bytes()));
-        for value in limit_values(&ask.limits) {
+        for (_, _, _, limit) in LIMITS {
+            let value = ask.limits.get(limit);
             field(&value.map_or(Vec::new(), |v| v.to_le_bytes().to_vec()));
         }
         field(input.map_or(&[][..], |digest| &digest.sha256));
@@ -97,12 +98,9 @@ impl StartSpec {
         };
         check_against_profile(&ask, profile)?;
         check_limits(&ask.limits, profile)?;
-        let LimitsAsk { memory, cpu_milli, .. } = ask.limits;
-        let charge = Charge {
-            memory: memory.or(profile.default.memory).unwrap_or(0),
-            cpu_milli: cpu_milli.or(profile.default.cpu_milli).unwrap_or(0),
-        };
-        Ok(Self { input_max: profile.input_max, charge, ask })
+        let taken = |limit| ask.limits.get(limit).or(profile.default.get(limit)).unwrap_or(0);
+        let charge = Charge { memory: taken(Limit::Memory), cpu_milli: taken(Limit::Cpu) };
+        Ok(Self { input_max: profile.max.get(Limit::Input).unwrap_or(0), charge, ask })
     }
 
     /// The request.
@@ -232,55 +230,38 @@ enum Unit {
     Time,
 }
 
-const LIMITS: [(&str, &str, Unit); 10] = [
-    ("cpu_cores", "cpu", Unit::Milli),
-    ("cpu_weight", "cpu weight", Unit::Number),
-    ("memory_bytes", "memory", Unit::Bytes),
-    ("swap_bytes", "swap", Unit::Bytes),
-    ("pids", "pids", Unit::Number),
-    ("io_read_bytes", "io-read", Unit::Bytes),
-    ("io_write_bytes", "io-write", Unit::Bytes),
-    ("io_read_operations", "io-read-ops", Unit::Number),
-    ("io_write_operations", "io-write-ops", Unit::Number),
-    ("timeout_seconds", "timeout", Unit::Time),
+const LIMITS: [(&str, &str, Unit, Limit); 10] = [
+    ("cpu_cores", "cpu", Unit::Milli, Limit::Cpu),
+    ("cpu_weight", "cpu weight", Unit::Number, Limit::CpuWeight),
+    ("memory_bytes", "memory", Unit::Bytes, Limit::Memory),
+    ("swap_bytes", "swap", Unit::Bytes, Limit::Swap),
+    ("pids", "pids", Unit::Number, Limit::Pids),
+    ("io_read_bytes", "io-read", Unit::Bytes, Limit::IoRead),
+    ("io_write_bytes", "io-write", Unit::Bytes, Limit::IoWrite),
+    ("io_read_operations", "io-read-ops", Unit::Number, Limit::IoReadOps),
+    ("io_write_operations", "io-write-ops", Unit::Number, Limit::IoWriteOps),
+    ("timeout_seconds", "timeout", Unit::Time, Limit::Timeout),
 ];
 
-/// The values in the order of [`LIMITS`].
-fn limit_values(ask: &LimitsAsk) -> [Option<u64>; 10] {
-    let LimitsAsk {
-        cpu_milli,
-        cpu_weight,
-        memory,
-        swap,
-        pids,
-        io_read,
-        io_write,
-        io_read_ops,
-        io_write_ops,
-        timeout_ms,
-    } = *ask;
-    [cpu_milli, cpu_weight, memory, swap, pids, io_read, io_write, io_read_ops, io_write_ops, timeout_ms]
-}
-
-fn check_limits(ask: &LimitsAsk, profile: &ProfileInfo) -> Result<(), JobsError> {
-    for (((field, word, unit), asked), max) in LIMITS.iter().zip(limit_values(ask)).zip(limit_values(&profile.max)) {
-        let Some(asked) = asked else { continue };
+fn check_limits(ask: &Limits, profile: &ProfileInfo) -> Result<(), JobsError> {
+    for (field, word, unit, limit) in LIMITS {
+        let Some(asked) = ask.get(limit) else { continue };
         let field = format!("limits.{field}");
-        if asked == 0 && *field != *"limits.swap_bytes" {
+        if asked == 0 && field != "limits.swap_bytes" {
             return Err(JobsError::invalid(
                 field,
                 format!("{word} 0 leaves nothing to run with; leave it out for the default"),
             ));
         }
-        if *word == "cpu weight" && asked > 10_000 {
+        if word == "cpu weight" && asked > 10_000 {
             return Err(JobsError::invalid(field, format!("cpu weight {asked} is not between 1 and 10000")));
         }
-        if let Some(max) = max.filter(|&max| asked > max) {
+        if let Some(max) = profile.max.get(limit).filter(|&max| asked > max) {
             let message = format!(
                 "{word} {} is above the most that profile {} allows, {}; airlock whoami shows all limits",
-                shown(asked, *unit),
+                shown(asked, unit),
                 profile.name,
-                shown(max, *unit)
+                shown(max, unit)
             );
             return Err(JobsError::invalid(field, message));
         }

@@ -42,13 +42,13 @@ pub fn exit_status(state: EndState, how: &HowEnded, stop: Option<&StopFact>) -> 
     })
 }
 
-/// How the command ended, as it is recorded.
-pub(super) fn recorded(end: End) -> HowEnded {
+/// How the command ended, as it is recorded; one that never ran, with the reason in words.
+pub(super) fn recorded(end: End, why_not_started: String) -> HowEnded {
     match end {
         End::Exited(code) => HowEnded::Exited(code),
         End::Signaled { signal, core } => HowEnded::Signaled { signal, core },
         End::StartFailed(error) => {
-            HowEnded::NotStarted { step: error.name, errno: error.errno, message: error.message }
+            HowEnded::NotStarted { step: error.step.name().to_owned(), errno: error.errno, message: why_not_started }
         }
         End::Lost(reason) => HowEnded::Lost { reason: lost_words(reason).to_owned() },
     }
@@ -68,7 +68,7 @@ const ENOENT: i32 = 2;
 
 #[cfg(test)]
 mod tests {
-    use ipc_protocol::StartError;
+    use ipc_protocol::{StartError, Step};
 
     use super::*;
 
@@ -111,7 +111,7 @@ mod tests {
         for (end, facts, state, status) in table {
             let found = verdict(&end, &facts, Some(START), Some(TIMEOUT_MS));
             assert_eq!(found, state, "{end:?} with {facts:?}");
-            let how = recorded(end.clone());
+            let how = recorded(end.clone(), String::new());
             assert_eq!(exit_status(found, &how, facts.stop.as_ref()), Some(status), "{end:?} with {facts:?}");
         }
     }
@@ -121,18 +121,28 @@ mod tests {
         for reason in [LostReason::KeeperDied, LostReason::JobsUnitStopped, LostReason::Untrusted] {
             let end = End::Lost(reason);
             assert_eq!(verdict(&end, &facts(1, true, Some(1)), Some(START), None), EndState::Lost);
-            assert_eq!(exit_status(EndState::Lost, &recorded(end), None), None);
+            assert_eq!(exit_status(EndState::Lost, &recorded(end, String::new()), None), None);
         }
     }
 
     #[test]
     fn a_command_that_never_ran_has_the_status_that_shells_give_it() {
-        let table = [("exec", 2, 127), ("exec", 13, 126), ("exec", 8, 126), ("cwd", 2, 125), ("limits", 0, 125)];
-        for (name, errno, status) in table {
-            let error = StartError { step: 1, name: name.into(), errno, message: String::new() };
+        let table = [
+            (Step::Exec, 2, 127),
+            (Step::Exec, 13, 126),
+            (Step::Exec, 8, 126),
+            (Step::Chdir, 2, 125),
+            (Step::Limits, 0, 125),
+        ];
+        for (step, errno, status) in table {
+            let error = StartError::new(step, errno);
             let end = End::StartFailed(error);
             assert_eq!(verdict(&end, &Facts::default(), None, None), EndState::Error);
-            assert_eq!(exit_status(EndState::Error, &recorded(end), None), Some(status), "{name} {errno}");
+            assert_eq!(
+                exit_status(EndState::Error, &recorded(end, String::new()), None),
+                Some(status),
+                "{step:?} {errno}"
+            );
         }
     }
 }

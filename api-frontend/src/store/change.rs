@@ -1,6 +1,6 @@
 //! What happens to a recorded job.
 
-use ipc_protocol::{JobId, Limits, StopFact};
+use ipc_protocol::{JobId, Limit, Limits, StopFact};
 use rusqlite::{Connection, named_params};
 
 use super::{
@@ -166,16 +166,16 @@ fn started(
         ":pid": pid,
         ":uid": uid,
         ":started_ns": row::stored(started_ns)?,
-        ":cpu_milli": row::stored(limits.cpu_milli)?,
-        ":cpu_weight": row::stored(limits.cpu_weight)?,
-        ":memory": row::stored(limits.memory)?,
-        ":swap": row::stored(limits.swap)?,
-        ":pids": row::stored(limits.pids)?,
-        ":io_read": row::stored_option(limits.io_read)?,
-        ":io_write": row::stored_option(limits.io_write)?,
-        ":io_read_ops": row::stored_option(limits.io_read_ops)?,
-        ":io_write_ops": row::stored_option(limits.io_write_ops)?,
-        ":timeout_ms": row::stored_option(limits.timeout_ms)?,
+        ":cpu_milli": row::stored_option(limits.get(Limit::Cpu))?,
+        ":cpu_weight": row::stored_option(limits.get(Limit::CpuWeight))?,
+        ":memory": row::stored_option(limits.get(Limit::Memory))?,
+        ":swap": row::stored_option(limits.get(Limit::Swap))?,
+        ":pids": row::stored_option(limits.get(Limit::Pids))?,
+        ":io_read": row::stored_option(limits.get(Limit::IoRead))?,
+        ":io_write": row::stored_option(limits.get(Limit::IoWrite))?,
+        ":io_read_ops": row::stored_option(limits.get(Limit::IoReadOps))?,
+        ":io_write_ops": row::stored_option(limits.get(Limit::IoWriteOps))?,
+        ":timeout_ms": row::stored_option(limits.get(Limit::Timeout))?,
     })?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! A job as a row.
 
-use ipc_protocol::{InputDigest, JobId, Limits, StopFact};
+use ipc_protocol::{InputDigest, JobId, Limit, Limits, StopFact};
 use rusqlite::{
     Row,
     types::{FromSql, Type},
@@ -102,22 +102,10 @@ pub(super) fn stored_option(number: Option<u64>) -> Result<Option<i64>, StoreErr
 
 fn limits(c: &mut Columns<'_, '_>) -> rusqlite::Result<Option<Limits>> {
     let numbers: [Option<u64>; 10] = c.numbers()?;
-    let [Some(cpu_milli), Some(cpu_weight), Some(memory), Some(swap), Some(pids), rest @ ..] = numbers else {
-        return Ok(None);
-    };
-    let [io_read, io_write, io_read_ops, io_write_ops, timeout_ms] = rest;
-    Ok(Some(Limits {
-        cpu_milli,
-        cpu_weight,
-        memory,
-        swap,
-        pids,
-        io_read,
-        io_write,
-        io_read_ops,
-        io_write_ops,
-        timeout_ms,
-    }))
+    let mut limits = Limits::default();
+    Limit::ALL.into_iter().zip(numbers).for_each(|(limit, number)| limits.set(limit, number));
+    // One that always is in force tells whether any are: nothing is recorded before the birth.
+    Ok(limits.get(Limit::Memory).map(|_| limits))
 }
 
 fn stop(c: &mut Columns<'_, '_>) -> rusqlite::Result<Option<StopFact>> {

@@ -2,23 +2,32 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod fingerprints;
 mod plans;
 mod properties;
 mod refusals;
 
 use std::sync::LazyLock;
 
-use ipc_protocol::{Claimed, JobId, LimitsAsk, Spawn};
+use ipc_protocol::{Claimed, JobId, Limits, Spawn};
 
 use super::{JobPlan, Refused, admit};
-use crate::config::{Config, tests::parsed};
+use crate::{
+    config::{Config, tests::parsed},
+    filters::Filters,
+};
 
 pub(crate) const JOB: JobId = JobId::from_bytes([7; 16]);
 const POOL_UID: u32 = 1_900_000_042;
+const EPOCH: u64 = 12;
 
 /// Profiles of every kind on one host.
 pub(crate) fn config() -> &'static Config {
-    static CONFIG: LazyLock<Config> = LazyLock::new(|| parsed(TEXT).unwrap());
+    static CONFIG: LazyLock<Config> = LazyLock::new(|| {
+        let mut config = parsed(TEXT).unwrap();
+        config.filters = Filters { job: vec![vec![(6, 0, 0, 1)], vec![(6, 0, 0, 2)]], keeper: vec![(6, 0, 0, 3)] };
+        config
+    });
     &CONFIG
 }
 
@@ -54,6 +63,10 @@ cwd = ["/srv/www"]
 [profile.ops]
 run_as = "ops"
 groups = ["docker"]
+seccomp = "none"
+umask = "0077"
+oom_score = 2000
+rlimits = { nofile = "1024:4096" }
 cwd = ["/home/ops", "fresh"]
 "#;
 
@@ -66,16 +79,16 @@ pub(crate) fn spawn(profile: &str, words: &[&str]) -> Spawn {
         argv: words.iter().map(|word| word.as_bytes().to_vec()).collect(),
         env: Vec::new(),
         cwd: None,
-        limits: LimitsAsk::default(),
+        limits: Limits::default(),
         input: None,
         merge: false,
     }
 }
 
 fn plan(spawn: &Spawn) -> JobPlan {
-    admit(spawn, config(), POOL_UID).unwrap()
+    admit(spawn, config(), POOL_UID, EPOCH).unwrap()
 }
 
 fn refusal(spawn: &Spawn) -> Refused {
-    admit(spawn, config(), POOL_UID).unwrap_err()
+    admit(spawn, config(), POOL_UID, EPOCH).unwrap_err()
 }

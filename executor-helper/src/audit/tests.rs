@@ -12,7 +12,8 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Audit, GENESIS, verify};
+use super::{Audit, BOUNDED_PER_SECOND, GENESIS};
+use crate::verify::verify;
 
 pub(crate) struct Trail(tempfile::TempDir);
 
@@ -81,8 +82,8 @@ fn a_line_says_what_happened_when_and_in_which_order() {
 fn the_chain_goes_on_where_a_former_executor_stopped() {
     let trail = Trail::of(2);
     let mut audit = trail.open();
-    assert_eq!(audit.head().0, 2);
-    assert_eq!(audit.head().1, trail.lines()[1]["hash"]);
+    assert_eq!(audit.seq, 2);
+    assert_eq!(audit.head, trail.lines()[1]["hash"]);
     audit.write("adopted", &[]).unwrap();
     assert_eq!(trail.verify(None).unwrap().0, 3);
 }
@@ -95,26 +96,32 @@ fn only_root_reads_and_writes_the_file() {
 }
 
 #[test]
-fn refusals_are_bounded_and_what_was_left_out_is_counted() {
+fn what_a_peer_causes_is_bounded_and_what_was_left_out_is_counted() {
     let trail = Trail::new();
     let mut audit = trail.open();
-    for _ in 0..50 {
-        audit.write_refusal("refused", &[("why", json!("no"))]).unwrap();
+    let bound = BOUNDED_PER_SECOND as usize;
+    for _ in 0..bound + 30 {
+        audit.write_bounded("refused", &[("why", json!("no"))]).unwrap();
     }
-    assert_eq!(trail.lines().len(), 20, "more than a second passed, or the bound is gone");
-    assert!(trail.lines().iter().all(|line| line["suppressed"] == 0));
+    assert_eq!(trail.lines().len(), bound, "more than a second passed, or the bound is gone");
+    assert!(trail.lines().iter().all(|line| line.get("suppressed").is_none()), "nothing was left out before");
+    // What is no peer's doing is written all the same.
+    audit.write("ended", &[]).unwrap();
+    assert_eq!(trail.lines().len(), bound + 1);
     // A second later.
-    audit.refusals.0 = audit.refusals.0.and_then(|at| at.checked_sub(std::time::Duration::from_secs(1)));
-    audit.write_refusal("refused", &[("why", json!("no"))]).unwrap();
-    audit.write_refusal("refused", &[("why", json!("no"))]).unwrap();
+    audit.bounded.0 = audit.bounded.0.and_then(|at| at.checked_sub(std::time::Duration::from_secs(1)));
+    audit.write_bounded("refused", &[("why", json!("no"))]).unwrap();
+    audit.write_bounded("refused", &[("why", json!("no"))]).unwrap();
     let lines = trail.lines();
-    assert_eq!((lines.len(), &lines[20]["suppressed"], &lines[21]["suppressed"]), (22, &json!(30), &json!(0)));
+    assert_eq!((lines.len(), &lines[bound + 1]["suppressed"]), (bound + 3, &json!(30)));
+    assert!(lines[bound + 2].get("suppressed").is_none(), "the same ones were counted twice");
     trail.verify(None).unwrap();
 }
 
 #[test]
 fn other_events_are_never_left_out() {
-    assert_eq!(Trail::of(100).lines().len(), 100);
+    let many = 3 * u64::from(BOUNDED_PER_SECOND);
+    assert_eq!(Trail::of(many).lines().len() as u64, many);
 }
 
 fn rotated(trail: &Trail) -> PathBuf {
@@ -142,5 +149,5 @@ fn a_full_file_is_set_aside_and_the_chain_goes_on() {
     let wrong: [&Path; 2] = [&trail.path(), &old];
     assert!(verify(wrong, None).is_err());
     drop(audit);
-    assert_eq!(trail.open().head().0, 5);
+    assert_eq!(trail.open().seq, 5);
 }

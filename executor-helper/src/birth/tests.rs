@@ -1,41 +1,21 @@
-//! The sealed plan as executor and keeper see it, and what makes two requests the same.
+//! The sealed plan as executor and keeper see it.
 
 #![allow(clippy::unwrap_used)]
 
-use ipc_protocol::{Claimed, InputDigest};
-use rustix::fs::fcntl_get_seals;
-
-use super::{SEALS, Section, empty_sections, fingerprint, seal, strings, words};
-use crate::{
-    admission::tests::spawn,
-    shared::plan::{Number, PlanView},
+use ipc_protocol::Spawn;
+use rustix::{
+    fs::fcntl_get_seals,
+    process::{Resource, getrlimit},
 };
 
-#[test]
-fn a_plan_is_read_as_it_was_laid_out() {
-    let mut sections = empty_sections();
-    *sections.section(Section::Numbers) = words([5000, 5001, 0o022, 500, 7, 3, 2]);
-    *sections.section(Section::Groups) = words([998, 1003]);
-    *sections.section(Section::Argv) = strings([&c"sh".into(), &c"".into(), &c"\xff".into()]);
-    *sections.section(Section::Passport) = vec![1, 2, 3];
-    let bytes = sections.layout();
-    let plan = PlanView::new(&bytes).unwrap();
-    let numbers = [
-        Number::Uid,
-        Number::Gid,
-        Number::Umask,
-        Number::OomScore,
-        Number::TimeoutMs,
-        Number::Namespaces,
-        Number::V1Groups,
-    ];
-    assert_eq!(numbers.map(|number| plan.number(number)), [5000, 5001, 0o022, 500, 7, 3, 2]);
-    assert!(plan.words(Section::Groups).eq([998, 1003]));
-    assert!(plan.strings(Section::Argv).eq([c"sh", c"", c"\xff"]));
-    assert_eq!(plan.section(Section::Passport), [1, 2, 3]);
-    assert!(plan.section(Section::JobFilter).is_empty());
-    assert_eq!(plan.strings(Section::Env).count(), 0);
-}
+use super::{SEALS, bounded, seal};
+use crate::{
+    admission::{
+        admit,
+        tests::{config, spawn},
+    },
+    plan::Plan,
+};
 
 #[test]
 fn nobody_can_change_a_sealed_plan() {
@@ -44,36 +24,17 @@ fn nobody_can_change_a_sealed_plan() {
     assert!(rustix::io::pwrite(&plan, b"x", 0).is_err());
     assert!(rustix::fs::ftruncate(&plan, 0).is_err());
     assert!(rustix::fs::ftruncate(&plan, 100).is_err());
+    assert!(rustix::fs::fcntl_add_seals(&plan, rustix::fs::SealFlags::empty()).is_err(), "a seal could be added");
+    let mut bytes = [0; 9];
+    assert_eq!(rustix::io::pread(&plan, &mut bytes, 0), Ok(4));
+    assert!(bytes.starts_with(b"plan"));
 }
 
 #[test]
-fn a_repeated_request_is_the_same_whoever_repeats_it() {
-    let first = spawn("standard", &["make"]);
-    let mut again = first.clone();
-    again.claimed = Claimed { request: "another".into(), ..Claimed::default() };
-    assert_eq!(fingerprint(&first), fingerprint(&again));
-}
-
-#[test]
-fn a_request_that_differs_in_anything_is_another() {
-    let first = spawn("standard", &["make"]);
-    let digest = InputDigest { bytes: 1, sha256: [0; 32] };
-    let changes: [fn(&mut ipc_protocol::Spawn); 8] = [
-        |s| s.profile.push('x'),
-        |s| s.argv.push(Vec::new()),
-        |s| s.argv = vec![b"mak".to_vec(), b"e".to_vec()],
-        |s| s.env.push(("A".into(), Vec::new())),
-        |s| s.cwd = Some("/".into()),
-        |s| s.limits.memory = Some(1),
-        |s| s.merge = true,
-        |s| s.limits.timeout_ms = Some(0),
-    ];
-    for change in changes {
-        let mut other = first.clone();
-        change(&mut other);
-        assert_ne!(fingerprint(&first), fingerprint(&other), "{other:?}");
-    }
-    let mut other = first.clone();
-    other.input = Some(digest);
-    assert_ne!(fingerprint(&first), fingerprint(&other));
+fn a_job_may_not_have_more_descriptors_than_the_executor_itself_and_other_limits_stay() {
+    let admitted = admit(&Spawn { ..spawn("ops", &["id"]) }, config(), 1_900_000_000, 1).unwrap();
+    let mut plan = Plan::clone(&admitted);
+    plan.rlimits = vec![(7, 5, u64::MAX), (7, u64::MAX, u64::MAX), (4, u64::MAX, u64::MAX), (7, 1, 2)];
+    let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    assert_eq!(bounded(&plan).rlimits, [(7, 5, most), (7, most, most), (4, u64::MAX, u64::MAX), (7, 1, 2)]);
 }

@@ -14,13 +14,14 @@ mod job;
 use std::{
     collections::BTreeSet,
     fs,
+    io::Read,
     path::{Path, PathBuf},
 };
 
-use ipc_protocol::JobId;
+use ipc_protocol::{JobId, Limit, Limits};
 use rustix::{
-    fd::{AsFd, OwnedFd},
-    fs::{Mode, OFlags, mkdirat, openat},
+    fd::OwnedFd,
+    fs::{Dir, Mode, OFlags, openat},
     io::Errno,
 };
 
@@ -30,6 +31,7 @@ use crate::config::Ceilings;
 
 /// What limits a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
 pub enum Controller {
     /// Quota and weight.
     Cpu,
@@ -43,12 +45,10 @@ pub enum Controller {
 
 /// Where a controller is.
 #[derive(Debug)]
-pub enum Place {
-    /// In the v2 tree.
+enum Place {
     V2,
     /// In a v1 hierarchy: the folder of all jobs there.
     V1(OwnedFd),
-    /// Nowhere.
     Missing,
 }
 
@@ -66,12 +66,14 @@ pub struct Hierarchy {
     keepers: OwnedFd,
     sweepers: OwnedFd,
     jobs: OwnedFd,
-    places: [(Controller, Place); 4],
+    places: [Place; 4],
     io_device: Option<String>,
 }
 
 /// Why the host's cgroups cannot be used: a sentence with what to do.
 pub type HostError = String;
+
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 impl Hierarchy {
     /// Finds the hierarchies, makes the groups that are missing, moves the unit's holder aside and sets the ceilings.
@@ -89,32 +91,29 @@ impl Hierarchy {
         }
         make(&base)?;
         let holder = hold(&base)?;
-        let available = read_words(&base.join("cgroup.controllers"))?;
-        let mut places = Vec::new();
-        for (controller, v2, v1) in CONTROLLERS {
-            places.push((controller, place(&base, &available, v2, v1, &mounts, cgroup)?));
-        }
-        for leaf in ["keepers", "sweepers", "jobs"] {
-            make(&base.join(leaf))?;
-        }
-        enable(&base.join("jobs"), &places)?;
-        let places: [_; 4] = places.try_into().map_err(|_| "controllers")?;
-        let hierarchy = Self {
-            holder,
-            keepers: open(&base.join("keepers"))?,
-            sweepers: open(&base.join("sweepers"))?,
-            jobs: open(&base.join("jobs"))?,
-            places,
-            io_device,
+        let [keepers, sweepers, jobs] = ["keepers", "sweepers", "jobs"].map(|leaf| make(&base.join(leaf)));
+        let available = read_file(&base.join("cgroup.controllers"))?;
+        let place = |name: &str, v1: &str| {
+            if available.split_whitespace().any(|c| c == name) {
+                return enable(&base, name).map(|()| Place::V2);
+            }
+            let Some(root) = mount_points(&mounts, "cgroup", Some(v1)).next() else { return Ok(Place::Missing) };
+            make(&root.join(cgroup).join("jobs")).map(Place::V1)
         };
+        let [cpu, memory, pids, io] = CONTROLLERS.map(|(_, v2, v1)| place(v2, v1));
+        let places = [cpu?, memory?, pids?, io?];
+        let hierarchy = Self { holder, keepers: keepers?, sweepers: sweepers?, jobs: jobs?, places, io_device };
         hierarchy.set_ceilings(ceilings)?;
         Ok(hierarchy)
     }
 
     /// Sets the bounds over all jobs; done again when the configuration changes.
     pub fn set_ceilings(&self, ceilings: &Ceilings) -> Result<(), HostError> {
+        let mut limits =
+            Limits::default().with(Limit::Memory, ceilings.memory & !4095).with(Limit::Pids, ceilings.pids);
+        limits.set(Limit::Cpu, ceilings.cpu);
         let all = JobGroup::all(self).map_err(|e| format!("the cgroup of all jobs: {e}"))?;
-        all.set_ceilings(ceilings).map_err(|e| format!("ceilings: {e}"))
+        all.set_limits(&limits).map_err(|e| format!("ceilings: {e}"))
     }
 
     /// Where keepers are born.
@@ -127,64 +126,43 @@ impl Hierarchy {
         &self.sweepers
     }
 
+    /// "major:minor" of the device for io limits.
+    pub fn io_device(&self) -> Option<String> {
+        self.io_device.clone()
+    }
+
     /// "v2", or "hybrid" when a limit lies in a v1 hierarchy.
     pub fn kind(&self) -> &'static str {
-        if self.places.iter().any(|(_, place)| matches!(place, Place::V1(_))) { "hybrid" } else { "v2" }
+        if self.places.iter().any(|place| matches!(place, Place::V1(_))) { "hybrid" } else { "v2" }
     }
 
     /// The controllers that this host lacks.
     pub fn missing(&self) -> impl Iterator<Item = Controller> {
-        self.places.iter().filter(|(_, place)| matches!(place, Place::Missing)).map(|(controller, _)| *controller)
+        let missing = |(_, place): &(_, &Place)| matches!(place, Place::Missing);
+        CONTROLLERS.iter().zip(&self.places).filter(missing).map(|((controller, ..), _)| *controller)
     }
 
     /// Pids of all keepers that live.
     pub fn keeper_pids(&self) -> Result<Vec<i32>, Errno> {
-        let file = openat(&self.keepers, "cgroup.procs", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let text = read_all(file)?;
-        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+        Ok(read(&self.keepers, "cgroup.procs")?.lines().filter_map(|line| line.parse().ok()).collect())
     }
 
     /// Whether the groups are still there, and the unit's holder with them; both go when airlock-jobs.service is stopped.
     pub fn is_alive(&self) -> bool {
-        let members = |group| openat(group, "cgroup.procs", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        let held = |group| members(group).and_then(read_all).is_ok_and(|pids| !pids.is_empty());
-        members(&self.keepers).is_ok() && self.holder.as_ref().is_none_or(held)
-    }
-
-    /// Begins anew in the groups of a unit that was stopped and started again.
-    pub fn reopen(&mut self, cgroup: &str, ceilings: &Ceilings) -> Result<(), HostError> {
-        *self = Self::open(cgroup, ceilings, self.io_device.clone())?;
-        Ok(())
+        let held = |group| read(group, "cgroup.procs").is_ok_and(|pids| !pids.is_empty());
+        read(&self.keepers, "cgroup.procs").is_ok() && self.holder.as_ref().is_none_or(held)
     }
 
     /// Ids of all jobs that have a group.
     pub fn job_ids(&self) -> Result<BTreeSet<JobId>, Errno> {
-        let mut ids = BTreeSet::new();
-        let jobs = openat(&self.jobs, ".", DIRECTORY, Mode::empty())?;
-        for entry in rustix::fs::Dir::new(jobs)? {
-            let entry = entry?;
-            let name = entry.file_name().to_str().unwrap_or_default();
-            ids.extend(name.strip_prefix("job-").and_then(|id| id.parse::<JobId>().ok()));
-        }
-        Ok(ids)
+        let id = |entry: rustix::fs::DirEntry| entry.file_name().to_str().ok()?.strip_prefix("job-")?.parse().ok();
+        let entries = Dir::read_from(&self.jobs)?.collect::<Result<Vec<_>, _>>()?;
+        Ok(entries.into_iter().filter_map(id).collect())
     }
 }
 
-const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
-
-fn place(base: &Path, v2: &str, name: &str, v1: &str, mounts: &str, cgroup: &str) -> Result<Place, HostError> {
-    if v2.split_whitespace().any(|c| c == name) {
-        return Ok(Place::V2);
-    }
-    let Some(root) = mount_points(mounts, "cgroup", Some(v1)).next() else { return Ok(Place::Missing) };
-    debug_assert!(base.is_absolute());
-    let jobs = root.join(cgroup).join("jobs");
-    make(&jobs)?;
-    Ok(Place::V1(open(&jobs)?))
-}
-
-// Mount points of a file system type whose super options name `option`.
-fn mount_points<'a>(mounts: &'a str, kind: &'a str, option: Option<&'a str>) -> impl Iterator<Item = PathBuf> + 'a {
+/// Mount points of a file system type whose super options name `option`, in the text of a mountinfo.
+pub fn mount_points<'a>(mounts: &'a str, kind: &'a str, option: Option<&'a str>) -> impl Iterator<Item = PathBuf> + 'a {
     mounts.lines().filter_map(move |line| {
         let (left, right) = line.split_once(" - ")?;
         let mut right = right.split(' ');
@@ -195,31 +173,26 @@ fn mount_points<'a>(mounts: &'a str, kind: &'a str, option: Option<&'a str>) -> 
     })
 }
 
-fn make(path: &Path) -> Result<(), HostError> {
+fn make(path: &Path) -> Result<OwnedFd, HostError> {
+    let what = path.display();
     fs::create_dir_all(path).map_err(|e| {
-        format!(
-            "cannot make the cgroup {}: {e}; is airlock-jobs.service running and delegated (Delegate=yes)?",
-            path.display()
-        )
-    })
+        format!("cannot make the cgroup {what}: {e}; is airlock-jobs.service running and delegated (Delegate=yes)?")
+    })?;
+    rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(|e| format!("cgroup {what}: {e}"))
 }
 
-fn open(path: &Path) -> Result<OwnedFd, HostError> {
-    rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(|e| format!("cgroup {}: {e}", path.display()))
-}
-
-fn read_words(path: &Path) -> Result<String, HostError> {
+fn read_file(path: &Path) -> Result<String, HostError> {
     fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 // A group with controllers for its children may hold no process: the unit's holder goes into a leaf of its own.
 fn hold(base: &Path) -> Result<Option<OwnedFd>, HostError> {
-    let held = read_words(&base.join("cgroup.procs"))?;
+    let held = read_file(&base.join("cgroup.procs"))?;
     let leaf = base.join("hold");
-    if held.is_empty() {
-        return leaf.is_dir().then(|| open(&leaf)).transpose();
+    if held.is_empty() && !leaf.is_dir() {
+        return Ok(None);
     }
-    make(&leaf)?;
+    let group = make(&leaf)?;
     for pid in held.lines() {
         match fs::write(leaf.join("cgroup.procs"), pid) {
             Err(e) if e.raw_os_error() != Some(Errno::SRCH.raw_os_error()) => {
@@ -228,40 +201,29 @@ fn hold(base: &Path) -> Result<Option<OwnedFd>, HostError> {
             _ => {}
         }
     }
-    open(&leaf).map(Some)
+    Ok(Some(group))
 }
 
-// Turns the controllers of the v2 tree on, in the base for `jobs` and in `jobs` for each job.
-fn enable(jobs: &Path, places: &[(Controller, Place)]) -> Result<(), HostError> {
-    for (controller, place) in places {
-        if !matches!(place, Place::V2) {
-            continue;
-        }
-        let name = CONTROLLERS.iter().find(|(c, ..)| c == controller).map(|(_, name, _)| *name).unwrap_or_default();
-        for group in [jobs.parent().unwrap_or(jobs), jobs] {
-            fs::write(group.join("cgroup.subtree_control"), format!("+{name}"))
-                .map_err(|e| format!("cannot turn on the {name} controller in {}: {e}", group.display()))?;
-        }
-    }
-    Ok(())
+// Turns a controller of the v2 tree on, in the base for `jobs` and in `jobs` for each job.
+fn enable(base: &Path, controller: &str) -> Result<(), HostError> {
+    [base, &base.join("jobs")].into_iter().try_for_each(|group| {
+        fs::write(group.join("cgroup.subtree_control"), format!("+{controller}"))
+            .map_err(|e| format!("cannot turn on the {controller} controller in {}: {e}", group.display()))
+    })
 }
 
-/// The whole of a small kernel file.
-pub(crate) fn read_all(fd: impl AsFd) -> Result<String, Errno> {
-    let mut bytes = Vec::new();
-    let mut buffer = [0u8; 4096];
-    loop {
-        match rustix::io::read(&fd, &mut buffer)? {
-            0 => return String::from_utf8(bytes).map_err(|_| Errno::ILSEQ),
-            n => bytes.extend_from_slice(buffer.get(..n).unwrap_or_default()),
-        }
-    }
+// The whole of a small kernel file. Their size is not known beforehand, so nobody is asked for it.
+fn read(group: &OwnedFd, file: &str) -> Result<String, Errno> {
+    let file = openat(group, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut text = Vec::with_capacity(4096);
+    let read = fs::File::from(file).take(u64::MAX).read_to_end(&mut text);
+    read.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+    String::from_utf8(text).map_err(|_| Errno::ILSEQ)
 }
 
-/// Makes a group and opens it; it must not have existed.
-pub(crate) fn make_fresh(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
-    mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
-    openat(parent, name, DIRECTORY, Mode::empty())
+fn write(group: &OwnedFd, file: &str, value: &str) -> Result<(), Errno> {
+    let file = openat(group, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&file, value.as_bytes()).map(drop)
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ fn a_unit_that_does_not_run_is_named_and_its_group_is_not_made() {
     let ceilings = Ceilings {
         jobs: 1,
         memory: 1 << 30,
-        cpu_milli: None,
+        cpu: None,
         pids: 100,
         starts_per_second: 1,
         output_in_flight: 0,

@@ -1,108 +1,169 @@
 //! executor.toml: read from a file that only root can have written, and parsed into what cannot be wrong.
 
-mod file;
 mod profile;
 mod units;
 mod users;
 
 use std::{
-    fmt,
+    collections::BTreeMap,
+    fs::File,
     io::Read,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{Mode, OFlags};
+use serde::Deserialize;
 
-pub use profile::{FRESH, Profile, RunAs, fields, is_plain_absolute};
+pub use profile::{FRESH, Profile, RunAs, Seccomp};
 pub use users::{User, Users};
 
+use crate::filters::Filters;
+
 /// The configuration in force.
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
+    frontend_user: UserName,
     /// The one uid that may connect, and the group of the socket.
+    #[serde(skip)]
     pub frontend: (u32, u32),
     /// Where the executor listens when systemd did not make the socket.
+    #[serde(deserialize_with = "units::path")]
     pub socket: PathBuf,
     /// Holds the jobs' directories.
+    #[serde(deserialize_with = "units::path")]
     pub work_dir: PathBuf,
     /// The audit trail.
+    #[serde(deserialize_with = "units::path")]
     pub audit: PathBuf,
     /// Below the mount point of each cgroup hierarchy.
     pub cgroup: String,
-    /// airlock-keeper.
+    /// airlock-keeper; beside this program when it is not given.
+    #[serde(deserialize_with = "units::path")]
     pub keeper: PathBuf,
     /// "major:minor" for io limits; found from `work_dir` when absent.
     pub io_device: Option<String>,
     /// First uid and number of uids.
-    pub pool: (u32, u32),
+    pub uid_pool: UidRange,
     /// Of all jobs together.
     pub ceilings: Ceilings,
-    /// "standard" first, then by name.
-    pub profiles: Vec<Profile>,
+    /// By name. "standard" is everybody's default where the frontend's policy names none.
+    #[serde(rename = "profile")]
+    pub profiles: BTreeMap<String, Profile>,
+    /// System call filters, compiled for this machine.
+    #[serde(skip)]
+    pub filters: Filters,
+}
+
+/// A user of this host, by number or name.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "not the name or the number of a user")]
+enum UserName {
+    Uid(u32),
+    Name(String),
+}
+
+/// Uids that follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UidRange {
+    /// The first.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
 }
 
 /// Bounds over all jobs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Ceilings {
     /// Jobs that the executor holds, ended ones included.
     pub jobs: u64,
     /// Bytes.
+    #[serde(deserialize_with = "units::size_or_share")]
     pub memory: u64,
     /// Thousandths of a core; `None` for all of the host.
-    pub cpu_milli: Option<u64>,
+    #[serde(deserialize_with = "units::cores")]
+    pub cpu: Option<u64>,
     /// Processes and threads.
     pub pids: u64,
     /// Starts per second, over any two seconds.
     pub starts_per_second: u64,
     /// Bytes of output that wait for acknowledgement.
+    #[serde(deserialize_with = "units::size_or_share")]
     pub output_in_flight: u64,
     /// Bytes of standard input on the way.
+    #[serde(deserialize_with = "units::size_or_share")]
     pub input_in_flight: u64,
 }
 
-/// Why a configuration is not one: where, and what to do.
-#[derive(Debug)]
-pub struct ConfigError(String);
-
-impl From<String> for ConfigError {
-    fn from(why: String) -> Self {
-        Self(why)
+impl Default for Config {
+    fn default() -> Self {
+        let beside = std::env::current_exe().map(|own| own.with_file_name("airlock-keeper"));
+        Self {
+            frontend_user: UserName::Name(String::new()),
+            frontend: (0, 0),
+            socket: "/run/airlock/executor.sock".into(),
+            work_dir: "/var/lib/airlock/work".into(),
+            audit: "/var/log/airlock/audit.jsonl".into(),
+            cgroup: "system.slice/airlock-jobs.service".into(),
+            keeper: beside.unwrap_or_else(|_| "/usr/libexec/airlock/airlock-keeper".into()),
+            io_device: None,
+            uid_pool: UidRange::default(),
+            ceilings: Ceilings::default(),
+            profiles: BTreeMap::new(),
+            filters: Filters::default(),
+        }
     }
 }
 
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl Default for Ceilings {
+    fn default() -> Self {
+        Self {
+            jobs: 1000,
+            memory: units::of_host(80),
+            cpu: None,
+            pids: 50_000,
+            starts_per_second: 200,
+            output_in_flight: 256 << 20,
+            input_in_flight: 1 << 30,
+        }
     }
 }
 
 impl Config {
-    /// Reads and parses the file.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let fail = |what: String| ConfigError(format!("{}{what}", path.display()));
+    /// Reads and parses the file. The error is a sentence: where, what, and what to do.
+    pub fn load(path: &Path) -> Result<Self, String> {
+        let fail = |what: String| format!("{}{what}", path.display());
         let text = read_trusted(path).map_err(&fail)?;
-        let file: file::File = toml::from_str(&text).map_err(|e| fail(explain(&text, &e)))?;
         let users = Users::read(Path::new("/etc")).map_err(|e| fail(format!(": /etc/passwd and /etc/group: {e}")))?;
-        Self::parse(file, &users).map_err(|why| fail(format!(": {why}")))
+        let mut config = Self::parse(&text, &users).map_err(fail)?;
+        config.filters = Filters::compile()?;
+        Ok(config)
     }
 
-    fn parse(file: file::File, users: &Users) -> Result<Self, String> {
-        let frontend = match &file.frontend_user {
-            file::User::Uid(uid) => (*uid, *uid),
-            file::User::Name(name) => {
-                let user = users
-                    .user(name)
-                    .ok_or_else(|| format!("frontend_user: there is no user '{name}' in /etc/passwd"))?;
-                (user.uid, user.gid)
-            }
+    /// Parses the text of a file on a host with these users, without the filters. The error begins with the line, where it has one.
+    pub fn parse(text: &str, users: &Users) -> Result<Self, String> {
+        let mut config: Self = toml::from_str(text).map_err(|e| explain(text, &e))?;
+        config.check(users).map_err(|why| format!(": {why}"))?;
+        Ok(config)
+    }
+
+    fn check(&mut self, users: &Users) -> Result<(), String> {
+        self.frontend = match &self.frontend_user {
+            UserName::Uid(uid) => (*uid, *uid),
+            UserName::Name(name) => users
+                .user(name)
+                .map(|user| (user.uid, user.gid))
+                .ok_or_else(|| format!("frontend_user: there is no user '{name}' in /etc/passwd"))?,
         };
-        if frontend.0 == 0 {
+        if self.frontend.0 == 0 {
             return Err("frontend_user is root; the frontend must be an unprivileged user".into());
         }
-        let (first, count) = (file.uid_pool.first, file.uid_pool.count);
-        let last = first.checked_add(count).filter(|_| first >= 1000 && count > 0);
-        if last.is_none() || (first..last.unwrap_or(0)).contains(&frontend.0) {
+        let UidRange { first, count } = self.uid_pool;
+        let end = first.checked_add(count).filter(|_| first >= 1000 && count > 0);
+        if end.is_none_or(|end| (first..end).contains(&self.frontend.0)) {
             return Err(format!(
                 "uid_pool {first}+{count} must lie above 1000, below 2^32, and without the frontend's uid"
             ));
@@ -110,81 +171,29 @@ impl Config {
         if let Some(who) = users.conflict(first, count) {
             return Err(format!("uid_pool {first}+{count} meets {who}; choose a free range"));
         }
-        let absolute = |name: &str, text: &str| {
-            if is_plain_absolute(text) {
-                Ok(PathBuf::from(text))
-            } else {
-                Err(format!("{name} '{text}' is not an absolute path"))
-            }
-        };
-        let profiles = file.profile.into_iter().map(|(name, profile)| {
-            Profile::parse(&name, profile, users, frontend.0).map_err(|why| format!("[profile.{name}]: {why}"))
-        });
-        let mut profiles = profiles.collect::<Result<Vec<_>, _>>()?;
-        // The first is everybody's default where the frontend's policy names none.
-        profiles.sort_by_key(|profile| profile.name != "standard");
-        if file.cgroup.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return Err(format!("cgroup '{}' is not a path below the cgroup mount point", file.cgroup));
+        if self.cgroup.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(format!("cgroup '{}' is not a path below the cgroup mount point", self.cgroup));
         }
-        Ok(Self {
-            frontend,
-            socket: absolute("socket", &file.socket)?,
-            work_dir: absolute("work_dir", &file.work_dir)?,
-            audit: absolute("audit", &file.audit)?,
-            cgroup: file.cgroup,
-            keeper: match file.keeper {
-                Some(path) => absolute("keeper", &path)?,
-                None => beside_this_program()?,
-            },
-            io_device: file.io_device,
-            pool: (first, count),
-            ceilings: Ceilings::parse(&file.ceilings)?,
-            profiles,
+        let frontend = self.frontend.0;
+        self.profiles.iter_mut().try_for_each(|(name, profile)| {
+            profile.check(name, users, frontend).map_err(|why| format!("[profile.{name}]: {why}"))
         })
     }
 
-    /// The profile of this name.
-    pub fn profile(&self, name: &str) -> Option<&Profile> {
-        self.profiles.iter().find(|profile| profile.name == name)
+    /// All profiles, as the frontend tells them to people; the default first.
+    pub fn infos(&self) -> Vec<ipc_protocol::ProfileInfo> {
+        let mut infos: Vec<_> = self.profiles.values().map(Profile::info).collect();
+        infos.sort_by_key(|profile| profile.name != "standard");
+        infos
     }
-}
-
-impl Ceilings {
-    fn parse(file: &file::Ceilings) -> Result<Self, String> {
-        let size = |name: &str, text: &str| {
-            let host = rustix::system::sysinfo().totalram;
-            let percent = text.strip_suffix('%').and_then(|p| p.parse::<u64>().ok()).filter(|p| (1..=100).contains(p));
-            let of_host = percent.map(|p| (host / 100).saturating_mul(p));
-            of_host.or_else(|| units::size(text)).ok_or_else(|| format!("ceilings.{name} '{text}' is not a size"))
-        };
-        let cpu = |text: &String| {
-            units::cpu_milli(text).ok_or_else(|| format!("ceilings.cpu '{text}' is not a number of cores"))
-        };
-        Ok(Self {
-            jobs: file.jobs.max(1),
-            memory: size("memory", &file.memory)? & !4095,
-            cpu_milli: file.cpu.as_ref().map(cpu).transpose()?,
-            pids: file.pids,
-            starts_per_second: file.starts_per_second.max(1),
-            output_in_flight: size("output_in_flight", &file.output_in_flight)?,
-            input_in_flight: size("input_in_flight", &file.input_in_flight)?,
-        })
-    }
-}
-
-fn beside_this_program() -> Result<PathBuf, String> {
-    let own = std::env::current_exe()
-        .map_err(|e| format!("keeper is not given, and this program's own place is unknown: {e}"))?;
-    Ok(own.with_file_name("airlock-keeper"))
 }
 
 // Whoever can write this file can be any user of the host: nobody but root may.
 fn read_trusted(path: &Path) -> Result<String, String> {
     // NONBLOCK: a pipe in its place is refused below instead of waited for.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let open = rustix::fs::open(path, flags, Mode::empty());
-    let mut file = match open {
-        Ok(fd) => std::fs::File::from(fd),
+    let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
         Err(rustix::io::Errno::LOOP) => return Err(" is a symbolic link; name the file itself".into()),
         Err(errno) => return Err(format!(": {errno}")),
     };
@@ -212,31 +221,21 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count().saturating_add(1);
     let message = error.message();
-    let Some((key, expected)) = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) else {
+    let unknown = message.strip_prefix("unknown field `").or(message.strip_prefix("unknown variant `"));
+    let Some((key, expected)) = unknown.and_then(|rest| rest.split_once('`')) else {
         return format!(":{line}: {message}");
     };
+    let what = if text.get(before.len()..).is_some_and(|rest| rest.starts_with('"')) { "value" } else { "key" };
     let table = before.lines().rev().find(|l| l.trim_start().starts_with('[')).map(str::trim).unwrap_or("the file");
     let table = table.split_inclusive(']').next().unwrap_or(table);
-    let nearest = expected.split('`').skip(1).step_by(2).min_by_key(|name| distance(key, name));
-    match nearest.filter(|name| distance(key, name) <= 3) {
-        Some(name) => format!(":{line}: unknown key '{key}' in {table}; did you mean '{name}'?"),
-        None => format!(":{line}: unknown key '{key}' in {table}"),
+    // Most letters in common: enough for a slip of the finger.
+    let common =
+        |name: &&str| key.chars().filter(|c| name.contains(*c)).count().saturating_sub(name.len().abs_diff(key.len()));
+    let nearest = expected.split('`').skip(1).step_by(2).max_by_key(common);
+    match nearest.filter(|name| common(name).saturating_mul(4) >= name.len().saturating_mul(3)) {
+        Some(name) => format!(":{line}: unknown {what} '{key}' in {table}; did you mean '{name}'?"),
+        None => format!(":{line}: unknown {what} '{key}' in {table}"),
     }
-}
-
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(row.first_mut().unwrap_or(&mut 0), i.saturating_add(1));
-        let mut left = i.saturating_add(1);
-        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
-            let best =
-                diagonal.saturating_add(usize::from(x != y)).min(left.saturating_add(1)).min(cell.saturating_add(1));
-            diagonal = std::mem::replace(cell, best);
-            left = best;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -49,8 +49,7 @@ fn users_of(passwd: &str, group: &str, subuid: &str, subgid: &str) -> Users {
 
 /// Parses the text as executor.toml of the imagined host.
 pub(crate) fn parsed(text: &str) -> Result<Config, String> {
-    let file = toml::from_str(text).map_err(|e| super::explain(text, &e))?;
-    Config::parse(file, &users())
+    Config::parse(text, &users())
 }
 
 /// The least that is a configuration, with these lines in it.

@@ -30,31 +30,36 @@ impl Users {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             other => other,
         };
-        let mut users = Self::default();
-        for line in fs::read_to_string(etc.join("passwd"))?.lines() {
-            if let [name, _, uid, gid, _, home, ..] = fields(line)[..]
-                && let (Ok(uid), Ok(gid)) = (uid.parse(), gid.parse())
-            {
-                users.passwd.push(User { name: name.into(), uid, gid, home: home.into() });
+        let subordinate = optional("subuid")? + "\n" + &optional("subgid")?;
+        Ok(Self::parse(&fs::read_to_string(etc.join("passwd"))?, &fs::read_to_string(etc.join("group"))?, &subordinate))
+    }
+
+    /// What the texts of these files say. Lines that are none are left out.
+    pub fn parse(passwd: &str, group: &str, subordinate: &str) -> Self {
+        let a_user = |line: &str| match fields(line)[..] {
+            [name, _, uid, gid, _, home, ..] => {
+                Some(User { name: name.into(), uid: uid.parse().ok()?, gid: gid.parse().ok()?, home: home.into() })
             }
-        }
-        for line in fs::read_to_string(etc.join("group"))?.lines() {
-            if let [name, _, gid, members, ..] = fields(line)[..]
-                && let Ok(gid) = gid.parse()
-            {
-                let members = members.split(',').filter(|m| !m.is_empty()).map(str::to_owned).collect();
-                users.groups.push((name.into(), gid, members));
+            _ => None,
+        };
+        let a_group = |line: &str| match fields(line)[..] {
+            [name, _, gid, members, ..] => {
+                Some((name.to_owned(), gid.parse().ok()?, members.split(',').map(str::to_owned).collect()))
             }
-        }
-        for line in (optional("subuid")? + "\n" + &optional("subgid")?).lines() {
-            if let [_, first, count, ..] = fields(line)[..]
-                && let (Ok(first), Ok(count)) = (first.parse(), count.parse::<u64>())
-            {
-                // A range may end beyond the last uid; what of it exists counts.
-                users.subordinate.push((first, u32::try_from(count).unwrap_or(u32::MAX)));
+            _ => None,
+        };
+        // A range may end beyond the last uid; what of it exists counts.
+        let a_range = |line: &str| match fields(line)[..] {
+            [_, first, count, ..] => {
+                Some((first.parse().ok()?, u32::try_from(count.parse::<u64>().ok()?).unwrap_or(u32::MAX)))
             }
+            _ => None,
+        };
+        Self {
+            passwd: passwd.lines().filter_map(a_user).collect(),
+            groups: group.lines().filter_map(a_group).collect(),
+            subordinate: subordinate.lines().filter_map(a_range).collect(),
         }
-        Ok(users)
     }
 
     /// The user of this name.

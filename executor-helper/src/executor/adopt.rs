@@ -3,71 +3,57 @@
 //! What proves a keeper is its place in the keepers' cgroup, which only root can enter, and the sealed plan that it holds. What
 //! cannot be proved is killed, and its job is told as lost.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, ffi::CString, os::unix::ffi::OsStrExt, path::Path};
 
-use ipc_protocol::{Answer, Claimed, JobEntry, JobId, Limits, LostReason, Phase, Stream, decode_answer};
+use ipc_protocol::{Claimed, JobEntry, JobId, Limits, LostReason, Phase};
 use rustix::{
-    fd::OwnedFd,
-    fs::{Mode, OFlags, fcntl_get_seals},
+    fs::{lstat, rmdir},
     io::Errno,
     process::{Pid, Signal, kill_process, test_kill_process},
 };
 use serde_json::json;
 
-use super::{Executor, log, now_ns};
+use super::{Executor, Held, log};
 use crate::{
-    birth::{Passport, SEALS},
-    cgroup::JobGroup,
-    job::{Job, keeper_path},
-    shared::{
-        fd,
-        plan::{Number, PlanView, Section},
-        status::state,
-    },
-    spool::Spool,
+    body::Body,
+    cgroup::{Hierarchy, JobGroup},
+    job::Job,
+    plan::{Plan, Sweep, now_ns, timespec},
 };
 
 impl Executor {
     /// Finds every job again, clears what belongs to none, and empties directories that were left.
     pub(super) fn adopt_all(&mut self) -> Result<(), String> {
         let mut groups = self.hierarchy.job_ids().map_err(|e| format!("cgroups of jobs: {e}"))?;
-        let mut adopted = 0u64;
-        for pid in
-            self.hierarchy.keeper_pids().map_err(|e| format!("keepers: {e}"))?.into_iter().filter_map(Pid::from_raw)
-        {
-            match adopt_patiently(pid) {
-                Ok((job, epoch)) if groups.remove(&job.entry.job) => {
-                    self.take_over(job, epoch).map_err(|e| format!("cannot take over a job: {e}"))?;
-                    adopted = adopted.saturating_add(1);
-                }
+        for (pid, adopted) in keepers(&self.hierarchy)? {
+            match adopted {
+                Ok((body, plan)) if groups.remove(&plan.entry.job) => self.take_over(body, plan)?,
                 // Its executor was killed while it let the job go: the end is recorded, the group already removed.
-                Ok((job, _)) if job.read_status().is_some_and(|status| status.state == state::ENDED) => {
+                Ok((body, _)) if body.record().is_some_and(|record| record.end.is_some()) => {
                     let _ = kill_process(pid, Signal::KILL);
                 }
-                Ok((job, _)) => self.distrust(pid, &format!("job {} has no cgroup", job.entry.job)),
+                Ok((_, plan)) => self.distrust(pid, &format!("job {} has no cgroup", plan.entry.job)),
                 Err(why) => self.distrust(pid, &why),
             }
         }
-        for id in groups {
-            self.orphan(id);
+        if !self.jobs.is_empty() {
+            log(5, &format!("took over {} jobs", self.jobs.len()));
         }
+        groups.into_iter().for_each(|id| self.orphan(id));
         self.sweep_leftovers();
-        if adopted > 0 {
-            log(5, &format!("took over {adopted} jobs"));
-        }
         Ok(())
     }
 
-    fn take_over(&mut self, mut job: Job, epoch: u64) -> Result<(), Errno> {
-        self.epoch_seen = self.epoch_seen.max(epoch);
-        job.stopping = job.recorded_stop();
-        job.recover(now_ns());
-        if job.pooled {
-            self.pool.take(job.entry.uid);
-        }
-        let _ =
-            self.audit.write("adopted", &[("job", json!(job.entry.job.to_string())), ("uid", json!(job.entry.uid))]);
-        let serial = self.insert(job)?;
+    fn take_over(&mut self, body: Body, plan: Plan) -> Result<(), String> {
+        self.epoch_seen = self.epoch_seen.max(plan.epoch);
+        let [out, err] = &body.spools;
+        let offsets =
+            [out.offsets(), err.offsets()].map(|o| o.map_err(|e| format!("cannot take over a job: its spool: {e}")));
+        let [out, err] = offsets;
+        let job = Job::adopted(plan.entry.clone(), [out?, err?], body.stopping(), now_ns());
+        let fields = [("job", json!(plan.entry.job.to_string())), ("uid", json!(plan.entry.uid))];
+        let _ = self.audit.write("adopted", &fields);
+        let serial = self.hold(Held::new(job, body, &plan));
         self.look(serial);
         Ok(())
     }
@@ -89,21 +75,9 @@ impl Executor {
         if unborn && JobGroup::remove(&self.hierarchy, id).is_ok() {
             return;
         }
-        let directory = self.config.work_dir.join(id.to_string());
-        let owner = rustix::fs::stat(&directory).ok().map(|stat| (stat.st_uid, stat.st_gid));
-        let (uid, gid) = owner.unwrap_or((0, 0));
-        let limits = Limits {
-            cpu_milli: 0,
-            cpu_weight: 0,
-            memory: 0,
-            swap: 0,
-            pids: 0,
-            io_read: None,
-            io_write: None,
-            io_read_ops: None,
-            io_write_ops: None,
-            timeout_ms: None,
-        };
+        // Emptied as whoever owns it, never as root.
+        let sweep = directory(&self.config.work_dir.join(id.to_string()));
+        let (uid, gid, directory) = sweep.map_or((0, 0, None), |s| (s.uid, s.gid, Some(s.directory)));
         let entry = JobEntry {
             job: id,
             claimed: Claimed::default(),
@@ -111,102 +85,59 @@ impl Executor {
             argv: Vec::new(),
             phase: Phase::NeverStarted,
             uid,
-            limits,
+            limits: Limits::default(),
             input: None,
             merge: false,
             acked: [0, 0],
         };
-        let empty = || rustix::fs::memfd_create("airlock-lost", rustix::fs::MemfdFlags::CLOEXEC);
-        let spools = || Ok([Spool::new(Stream::Stdout, None, empty()?)?, Spool::new(Stream::Stderr, None, empty()?)?]);
-        let inserted = spools().and_then(|spools| {
-            // Emptied as whoever owns it, never as root.
-            let directory = owner.filter(|(uid, gid)| *uid != 0 && *gid != 0).map(|_| directory);
-            self.insert(Job::new(entry, gid, directory.is_some(), directory, [0; 32], None, None, spools))
-        });
-        match inserted {
-            Ok(serial) => self.lose(serial, LostReason::KeeperDied),
-            Err::<u64, Errno>(errno) => log(3, &format!("job {id} without a keeper: {errno}")),
-        }
+        let pooled = directory.is_some();
+        let held = Held { job: Job::new(entry, false), body: None, fingerprint: [0; 32], gid, pooled, directory };
+        let serial = self.hold(held);
+        self.lose(serial, LostReason::KeeperDied);
     }
 
     // Directories of jobs that are neither alive nor about to be swept: a former executor was killed in between.
     fn sweep_leftovers(&mut self) {
         let Ok(entries) = std::fs::read_dir(&self.config.work_dir) else { return };
         let held: BTreeSet<JobId> = self.serials.keys().copied().collect();
-        let left: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        for path in left {
+        for path in entries.flatten().map(|entry| entry.path()) {
             let id = path.file_name().and_then(|name| name.to_str()?.parse::<JobId>().ok());
-            let (Some(id), Ok(stat)) = (id, rustix::fs::lstat(&path)) else { continue };
-            if held.contains(&id) {
+            if id.is_none_or(|id| held.contains(&id)) {
                 continue;
             }
-            match (stat.st_uid, stat.st_gid) {
+            match directory(&path) {
+                Some(sweep) => self.sweep(sweep, true),
                 // Made, and not yet given to its user: empty, or none of ours.
-                (0, _) | (_, 0) => drop(rustix::fs::rmdir(&path)),
-                (uid, gid) => self.sweep_directory(path, uid, gid, true),
+                None => drop(rmdir(&path)),
             }
         }
     }
 }
 
+/// A job's body and plan, or why its keeper is not believed.
+pub type Adopted = Result<(Body, Plan), String>;
+
+/// Every keeper that lives, and what it holds. Changes nothing.
+pub fn keepers(hierarchy: &Hierarchy) -> Result<Vec<(Pid, Adopted)>, String> {
+    let pids = hierarchy.keeper_pids().map_err(|e| format!("keepers: {e}"))?;
+    Ok(pids.into_iter().filter_map(Pid::from_raw).map(|pid| (pid, adopt_patiently(pid))).collect())
+}
+
 // A keeper that was cloned a moment ago is not the keeper's program yet, and cannot be read until it is.
-fn adopt_patiently(keeper: Pid) -> Result<(Job, u64), String> {
-    let pause = rustix::thread::Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
-    let mut adopted = adopt(keeper);
+fn adopt_patiently(keeper: Pid) -> Adopted {
+    let mut adopted = Body::adopt(keeper);
     for _ in 0..200 {
         if adopted.is_ok() || test_kill_process(keeper).is_err() {
             break;
         }
-        let _ = rustix::thread::nanosleep(&pause);
-        adopted = adopt(keeper);
+        let _ = rustix::thread::nanosleep(&timespec(1_000_000));
+        adopted = Body::adopt(keeper);
     }
     adopted
 }
 
-/// Reads a job back from its keeper, with the epoch of the frontend that asked for it.
-pub(super) fn adopt(keeper: Pid) -> Result<(Job, u64), String> {
-    let open = |number: i32, flags: OFlags| {
-        let path = keeper_path(keeper, number);
-        rustix::fs::open(&path, flags | OFlags::CLOEXEC, Mode::empty()).map_err(|e| format!("{path}: {e}"))
-    };
-    let plan = read_sealed(&open(fd::PLAN, OFlags::RDONLY)?)?;
-    let view = PlanView::new(&plan).ok_or("its plan has another layout than this executor knows")?;
-    let passport = view.section(Section::Passport);
-    let (prefix, entry) = passport.split_at_checked(Passport::PREFIX).ok_or("its plan has no passport")?;
-    let Ok(Answer::Job(entry)) = decode_answer(entry) else { return Err("its passport cannot be read".into()) };
-    let (print, epoch) = prefix.split_first_chunk::<32>().ok_or("its passport is too short")?;
-    let epoch = epoch.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    // Reopened through /proc, a pipe gives either end; the executor needs the reading one of each.
-    let event = open(fd::EVENT, OFlags::RDONLY | OFlags::NONBLOCK)?;
-    let stream = |stream: Stream, pipe: i32, spool: i32, used: bool| -> Result<Spool, String> {
-        let pipe = if used { Some(open(pipe, OFlags::RDONLY | OFlags::NONBLOCK)?) } else { None };
-        Spool::new(stream, pipe, open(spool, OFlags::RDWR)?).map_err(|e| format!("its spool: {e}"))
-    };
-    let [out_pipe, err_pipe] = fd::PIPES;
-    let [out_spool, err_spool] = fd::SPOOLS;
-    let spools = [
-        stream(Stream::Stdout, out_pipe, out_spool, true)?,
-        stream(Stream::Stderr, err_pipe, err_spool, !entry.merge)?,
-    ];
-    let gid = u32::try_from(view.number(Number::Gid)).map_err(|_| "its gid is none")?;
-    let directory = view.strings(Section::Directories).nth(1).and_then(|d| d.to_str().ok()).map(PathBuf::from);
-    // A pooled job has a directory and the group of its own number; a named user's has the user's group.
-    let pooled = directory.is_some() && gid == entry.uid;
-    Ok((Job::new(*entry, gid, pooled, directory, *print, Some(keeper), Some(event), spools), epoch))
-}
-
-const PLAN_MAX: u64 = 4 * 1024 * 1024;
-
-fn read_sealed(file: &OwnedFd) -> Result<Vec<u8>, String> {
-    let seals = fcntl_get_seals(file).map_err(|e| format!("its plan is no memfd: {e}"))?;
-    if !seals.contains(SEALS) {
-        return Err("its plan is not sealed".into());
-    }
-    let length = rustix::fs::fstat(file).map_err(|e| e.to_string())?.st_size;
-    let length = u64::try_from(length).ok().filter(|n| *n <= PLAN_MAX).ok_or("its plan is too long")?;
-    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-    match rustix::io::pread(file, &mut bytes, 0) {
-        Ok(n) if n == bytes.len() => Ok(bytes),
-        other => Err(format!("its plan cannot be read: {other:?}")),
-    }
+// A job's directory and its owner; `None` when that is root.
+fn directory(path: &Path) -> Option<Sweep> {
+    let stat = lstat(path).ok().filter(|stat| stat.st_uid != 0 && stat.st_gid != 0)?;
+    Some(Sweep { uid: stat.st_uid, gid: stat.st_gid, directory: CString::new(path.as_os_str().as_bytes()).ok()? })
 }

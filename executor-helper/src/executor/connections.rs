@@ -2,17 +2,21 @@
 
 use ipc_protocol::Answer;
 use rustix::{
-    event::epoll,
+    event::epoll::{self, EventData, EventFlags},
     io::Errno,
     net::{SocketFlags, accept_with, sockopt::socket_peercred},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{CONNECTIONS_MAX, Executor, FIRST_JOB, log};
+use super::{Executor, FIRST_JOB, log};
 use crate::{
-    connection::{Closed, Connection, State},
-    job::Job,
+    connection::{Closed, Connection},
+    job::Input,
 };
+
+/// Connections that may be open at once, the live one included.
+const CONNECTIONS_MAX: usize = 8;
+const READABLE: EventFlags = EventFlags::IN.union(EventFlags::RDHUP);
 
 impl Executor {
     // SO_PEERCRED before a byte is read: whoever connected must be the frontend's user.
@@ -23,21 +27,17 @@ impl Executor {
                 Err(Errno::AGAIN) => return,
                 Err(errno) => return log(4, &format!("accept: {errno}")),
             };
-            let peer = socket_peercred(&socket).map(|cred| (cred.uid.as_raw(), cred.pid.as_raw_nonzero().get()));
-            match peer {
+            match socket_peercred(&socket).map(|cred| (cred.uid.as_raw(), cred.pid.as_raw_nonzero().get())) {
                 Ok((uid, pid)) if uid != self.config.frontend.0 => {
-                    let fields = [("uid", json!(uid)), ("pid", json!(pid)), ("why", json!("not the frontend's user"))];
-                    let _ = self.audit.write_refusal("frontend-refused", &fields);
+                    self.refuse_connection(&[("uid", json!(uid)), ("pid", json!(pid))], "not the frontend's user");
                 }
                 Ok(_) if self.connections.len() >= CONNECTIONS_MAX => {
-                    let _ = self.audit.write_refusal("frontend-refused", &[("why", json!("too many connections"))]);
+                    self.refuse_connection(&[], "too many connections");
                 }
                 Ok(_) => {
                     let token = self.next_connection;
                     self.next_connection = token.saturating_add(1).min(FIRST_JOB - 1);
-                    let event = epoll::EventData::new_u64(token);
-                    if epoll::add(&self.epoll, &socket, event, epoll::EventFlags::IN | epoll::EventFlags::RDHUP).is_ok()
-                    {
+                    if self.watch(&socket, token, READABLE).is_ok() {
                         self.connections.insert(token, Connection::new(socket));
                     }
                 }
@@ -46,19 +46,18 @@ impl Executor {
         }
     }
 
+    fn refuse_connection(&mut self, who: &[(&str, Value)], why: &str) {
+        let _ = self.audit.write_bounded("frontend-refused", &[who, &[("why", json!(why))]].concat());
+    }
+
     pub(super) fn on_connection(&mut self, token: u64) {
         let Some(connection) = self.connections.get_mut(&token) else { return };
-        let open = match connection.receive() {
-            Ok(open) => open,
-            Err(why) => return self.close(token, why),
-        };
-        if let Err(why) = self.serve_frames(token) {
-            return self.close(token, why);
+        let open = connection.receive();
+        match open.and_then(|open| self.serve_frames(token).map(|()| open)) {
+            Ok(true) => self.flush(token),
+            Ok(false) => self.close(token, Closed::Gone),
+            Err(why) => self.close(token, why),
         }
-        if !open {
-            return self.close(token, Closed::Gone);
-        }
-        self.flush(token);
     }
 
     fn serve_frames(&mut self, token: u64) -> Result<(), Closed> {
@@ -70,19 +69,19 @@ impl Executor {
     }
 
     pub(super) fn close(&mut self, token: u64, why: Closed) {
-        self.connections.remove(&token);
+        if self.connections.remove(&token).is_none() {
+            return;
+        }
         if self.live == Some(token) {
             self.live = None;
             self.inputs.clear();
-            self.jobs.values_mut().for_each(Job::begin_again);
             self.ready.clear();
+            let serials: Vec<u64> = self.jobs.keys().copied().collect();
+            serials.into_iter().for_each(|serial| self.happen(serial, Input::Disconnected));
         }
-        match why {
-            Closed::Gone | Closed::Replaced => {}
-            why => {
-                log(4, &format!("frontend connection closed: {why:?}"));
-                let _ = self.audit.write_refusal("frontend-refused", &[("why", json!(format!("{why:?}")))]);
-            }
+        if !matches!(why, Closed::Gone | Closed::Replaced) {
+            log(4, &format!("frontend connection closed: {why:?}"));
+            self.refuse_connection(&[], &format!("{why:?}"));
         }
     }
 
@@ -91,11 +90,9 @@ impl Executor {
         let Some(connection) = self.connections.get_mut(&token) else { return };
         let flushed = connection.flush();
         let blocked = matches!(flushed, Ok(false));
-        if blocked != connection.blocked {
-            connection.blocked = blocked;
-            let room = if blocked { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
-            let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | room;
-            let _ = epoll::modify(&self.epoll, connection.socket(), epoll::EventData::new_u64(token), flags);
+        if blocked != std::mem::replace(&mut connection.blocked, blocked) {
+            let flags = if blocked { READABLE | EventFlags::OUT } else { READABLE };
+            let _ = epoll::modify(&self.epoll, &connection.socket, EventData::new_u64(token), flags);
         }
         if let Err(why) = flushed {
             self.close(token, why);
@@ -113,27 +110,14 @@ impl Executor {
 
     // One piece per job and turn, while the socket takes them.
     pub(super) fn send_output(&mut self) {
-        let Some(token) = self.live else { return };
-        loop {
+        while let Some(token) = self.live {
             self.flush(token);
-            let Some(connection) = self.connections.get_mut(&token) else { return };
-            if connection.blocked || !connection.is_clear() {
-                return;
-            }
-            let Some(serial) = self.ready.pop_front() else { return };
-            let Some(job) = self.jobs.get_mut(&serial).filter(|job| job.resumed) else { continue };
-            job.queued = false;
-            if let Some(piece) = job.next_piece()
-                && let Err(why) = connection.output(job, piece)
-            {
-                return self.close(token, why);
-            }
-            self.make_ready(serial);
-            self.tell_end(serial);
+            let Some(connection) = self.connections.get(&token) else { return };
+            let next = self.ready.range(self.turn.saturating_add(1)..).next().or(self.ready.first()).copied();
+            let Some(serial) = next.filter(|_| !connection.blocked && connection.is_clear()) else { return };
+            self.turn = serial;
+            self.ready.remove(&serial);
+            self.happen(serial, Input::Turn);
         }
-    }
-
-    pub(super) fn is_live(&self, token: u64) -> bool {
-        self.connections.get(&token).is_some_and(|c| c.state == State::Live)
     }
 }

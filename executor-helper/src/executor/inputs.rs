@@ -1,11 +1,17 @@
 //! Standard input on its way: received whole before the job starts, kept in files without a name that no job can change.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::Write,
+    os::{fd::AsRawFd, unix::fs::PermissionsExt},
+    path::Path,
+};
 
 use ipc_protocol::{JobId, Refusal};
 use rustix::{
-    fd::{AsRawFd, OwnedFd},
-    fs::{Mode, OFlags},
+    fd::OwnedFd,
+    fs::{Mode, OFlags, open, openat},
 };
 use sha2::{Digest, Sha256};
 
@@ -20,23 +26,22 @@ pub(super) struct Inputs {
 
 #[derive(Debug)]
 struct Input {
-    file: OwnedFd,
+    file: File,
     bytes: u64,
     hash: Sha256,
 }
 
 // Each holds a descriptor, of those that belong to no job.
 const WAITING_MAX: usize = 128;
-const NO_ROOM: &str = "the host has no room for more input on the way; try again in a moment";
 
 impl Inputs {
     /// Beside the jobs' directories, so that a job's input is on the same file system as its work.
     pub fn open(work_dir: &Path) -> Result<Self, String> {
-        let fail = |errno: rustix::io::Errno| format!("{}: {errno}", work_dir.display());
-        std::fs::create_dir_all(work_dir).map_err(|e| format!("{}: {e}", work_dir.display()))?;
+        let fail = |e: std::io::Error| format!("{}: {e}", work_dir.display());
+        std::fs::create_dir_all(work_dir).map_err(fail)?;
         // Jobs pass through it to their own directories and cannot list it.
-        rustix::fs::chmod(work_dir, Mode::from_raw_mode(0o711)).map_err(fail)?;
-        let folder = rustix::fs::open(work_dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?;
+        std::fs::set_permissions(work_dir, PermissionsExt::from_mode(0o711)).map_err(fail)?;
+        let folder = open(work_dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|e| fail(e.into()))?;
         Ok(Self { folder, waiting: HashMap::new() })
     }
 
@@ -45,51 +50,36 @@ impl Inputs {
         if offset == 0 {
             self.waiting.remove(&job);
         }
-        let held =
-            self.waiting.values().flatten().map(|input| input.bytes).fold(bytes.len() as u64, u64::saturating_add);
+        let more = bytes.len() as u64;
+        let held = self.waiting.values().flatten().map(|input| input.bytes).fold(more, u64::saturating_add);
         // Only a first piece begins something, and only where there is room: what is not taken leaves no trace to pile up.
         let begun = self.waiting.contains_key(&job);
         if !begun && (offset != 0 || held > ceiling || self.waiting.len() >= WAITING_MAX) {
             return;
         }
-        if held > ceiling {
-            self.waiting.insert(job, Err(NO_ROOM.into()));
-            return;
-        }
-        let folder = &self.folder;
-        let entry = self.waiting.entry(job).or_insert_with(|| {
-            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-            // Readable by the job through /proc/self/fd, writable by nobody but root.
-            let file = rustix::fs::openat(folder, ".", flags, Mode::from_raw_mode(0o444));
-            file.map(|file| Input { file, bytes: 0, hash: Sha256::new() })
-                .map_err(|e| format!("input cannot be kept: {e}"))
+        let former = self.waiting.remove(&job).unwrap_or_else(|| Input::begin(&self.folder));
+        let input = former.and_then(|mut input| match held > ceiling {
+            true => Err("the host has no room for more input on the way; try again in a moment".into()),
+            false => input.add(offset, bytes).map(|()| input),
         });
-        let Ok(input) = entry else { return };
-        let added = input.add(offset, bytes);
-        if let Err(why) = added {
-            *entry = Err(why);
-        }
+        self.waiting.insert(job, input);
     }
 
     /// The input that the plan names, complete and as announced, opened for reading only.
     pub fn take(&mut self, plan: &JobPlan) -> Result<Option<OwnedFd>, Refused> {
-        let waiting = self.waiting.remove(&plan.job());
-        let Some(announced) = plan.input() else { return Ok(None) };
+        let waiting = self.waiting.remove(&plan.entry.job);
         let host = |message: String| Refused::new(Refusal::Host, "input_id", message);
-        let empty = || Err("no input arrived, or the host had no room for it; try again in a moment".to_owned());
-        let input = match waiting {
-            None if announced.bytes == 0 => return Ok(None),
-            other => other.unwrap_or_else(empty).map_err(host)?,
+        let Some(announced) = plan.entry.input.filter(|input| input.bytes > 0 || waiting.is_some()) else {
+            return Ok(None);
         };
-        let hash: [u8; 32] = input.hash.finalize().into();
-        if input.bytes != announced.bytes || hash != announced.sha256 {
-            return Err(host(format!(
-                "{} bytes of input arrived, not the {} announced, or others",
-                input.bytes, announced.bytes
-            )));
+        let none = || Err("no input arrived, or the host had no room for it; try again in a moment".to_owned());
+        let Input { file, bytes, hash } = waiting.unwrap_or_else(none).map_err(host)?;
+        if bytes != announced.bytes || *hash.finalize() != announced.sha256 {
+            let most = announced.bytes;
+            return Err(host(format!("{bytes} bytes of input arrived, not the {most} announced, or others")));
         }
-        let path = format!("/proc/self/fd/{}", input.file.as_raw_fd());
-        let reopened = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let reopened = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         reopened.map(Some).map_err(|e| host(format!("input cannot be opened: {e}")))
     }
 
@@ -100,15 +90,19 @@ impl Inputs {
 }
 
 impl Input {
+    fn begin(folder: &OwnedFd) -> Result<Self, String> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        // Readable by the job through /proc/self/fd, writable by nobody but root.
+        let file =
+            openat(folder, ".", flags, Mode::from_raw_mode(0o444)).map_err(|e| format!("input cannot be kept: {e}"))?;
+        Ok(Self { file: file.into(), bytes: 0, hash: Sha256::new() })
+    }
+
     fn add(&mut self, offset: u64, bytes: &[u8]) -> Result<(), String> {
         if offset != self.bytes {
             return Err(format!("input is not in order: offset {offset} after {} bytes", self.bytes));
         }
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let written = rustix::io::write(&self.file, rest).map_err(|e| format!("input cannot be kept: {e}"))?;
-            rest = rest.get(written..).unwrap_or_default();
-        }
+        self.file.write_all(bytes).map_err(|e| format!("input cannot be kept: {e}"))?;
         self.hash.update(bytes);
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
         Ok(())

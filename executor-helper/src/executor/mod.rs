@@ -3,69 +3,73 @@
 mod adopt;
 mod births;
 mod connections;
+mod effects;
 mod ends;
 mod inputs;
 mod probe;
 mod requests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ffi::CString,
     path::PathBuf,
     time::Instant,
 };
 
 use ipc_protocol::{Answer, JobId, Stream};
 use rustix::{
-    event::epoll,
-    fd::OwnedFd,
+    event::epoll::{self, EventData, EventFlags},
+    fd::{AsFd, OwnedFd},
     io::Errno,
     process::Pid,
-    time::{ClockId, Timespec, clock_gettime},
 };
 use serde_json::json;
+
+pub use adopt::keepers;
 
 use crate::{
     audit::Audit,
     birth::Midwife,
+    body::Body,
     cgroup::Hierarchy,
     config::Config,
     connection::{Closed, Connection},
-    job::Job,
+    job::{Input, Job},
     listener,
-    spool::Taken,
-    sys::process,
+    plan::{Plan, boot_ns, timespec},
+    sys,
     uid_pool::UidPool,
 };
 
-/// Connections that may be open at once, the live one included.
-const CONNECTIONS_MAX: usize = 8;
-/// Descriptors that belong to no job: what a birth needs for a moment, connections, inputs, and some.
-const DESCRIPTORS_RESERVED: u64 = 256;
-/// Descriptors of a job while it lives.
-const DESCRIPTORS_PER_JOB: u64 = 5;
-
+// What no descriptor tells, such as the jobs' unit being stopped, is looked for now and then.
 const LOOK_EVERY_NS: u64 = 5_000_000_000;
 
+// Tokens of epoll. A job has three: its serial number times four, and 0 for the event pipe, 1 and 2 for its streams.
 const LISTENER: u64 = 0;
 const SIGNALS: u64 = 1;
 const FIRST_CONNECTION: u64 = 2;
 const FIRST_JOB: u64 = 1 << 32;
 
-const SIGHUP: u32 = 1;
-const SIGTERM: u32 = 15;
-const SIGINT: u32 = 2;
-const SIGCHLD: u32 = 17;
-
-/// What a moment brings for a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    /// Its deadline: ask it to stop.
-    Deadline,
-    /// The end of a grace: kill its group.
-    Kill,
+/// A job that the executor holds.
+#[derive(Debug)]
+struct Held {
+    job: Job,
+    /// `None` for one whose keeper was gone before this executor came.
+    body: Option<Body>,
+    fingerprint: [u8; 32],
+    gid: u32,
+    pooled: bool,
+    directory: Option<CString>,
 }
 
-/// Everything the root process knows.
+impl Held {
+    fn new(job: Job, body: Body, plan: &Plan) -> Self {
+        let Plan { fingerprint, gid, pooled, ref directory, .. } = *plan;
+        Self { job, body: Some(body), fingerprint, gid, pooled, directory: directory.clone() }
+    }
+}
+
+/// Everything that the root process knows.
 pub struct Executor {
     config_path: PathBuf,
     config: Config,
@@ -76,42 +80,40 @@ pub struct Executor {
     midwife: Midwife,
     pool: UidPool,
     audit: Audit,
-    jobs: HashMap<u64, Job>,
+    jobs: HashMap<u64, Held>,
     serials: HashMap<JobId, u64>,
     next_serial: u64,
     connections: BTreeMap<u64, Connection>,
     next_connection: u64,
     live: Option<u64>,
     inputs: inputs::Inputs,
-    /// Jobs with output to send, in turn.
-    ready: VecDeque<u64>,
-    /// Pipes that wait for the in-flight ceiling.
-    starved: VecDeque<(u64, Stream)>,
+    /// Jobs with output to send, and whose turn was the last.
+    ready: BTreeSet<u64>,
+    turn: u64,
+    /// Bytes of output that wait for acknowledgement, and whether a pipe waits for there being fewer.
     in_flight: u64,
-    timers: BTreeSet<(u64, u64, Timer)>,
+    starved: bool,
+    timers: BTreeSet<(u64, u64)>,
     epoch_seen: u64,
     starts: (Option<Instant>, u64),
     released: Vec<Pid>,
-    sweeps: Vec<ends::Sweep>,
+    sweeps: Vec<ends::Sweeping>,
     looked_ns: u64,
 }
 
 impl Executor {
     /// Takes everything over: cgroups, audit trail, running jobs, socket. Proves by a probe job that births work.
     pub fn open(config_path: PathBuf, config: Config, listener: OwnedFd, midwife: Midwife) -> Result<Self, String> {
-        let signals =
-            process::signal_descriptor(&[SIGHUP, SIGINT, SIGTERM, SIGCHLD]).map_err(|e| format!("signals: {e}"))?;
+        let signals = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGCHLD];
+        let signals = sys::signal_descriptor(&signals).map_err(|e| format!("signals: {e}"))?;
         let inputs = inputs::Inputs::open(&config.work_dir)?;
         let io_device = config.io_device.clone().or_else(|| listener::block_device_of(&config.work_dir));
         let hierarchy = Hierarchy::open(&config.cgroup, &config.ceilings, io_device)?;
         let audit = Audit::open(&config.audit).map_err(|e| format!("{}: {e}", config.audit.display()))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| format!("epoll: {e}"))?;
-        let watch =
-            |fd: &OwnedFd, token| epoll::add(&epoll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN);
-        watch(&listener, LISTENER).and_then(|()| watch(&signals, SIGNALS)).map_err(|e| format!("epoll: {e}"))?;
         let mut somewhere = [0u8; 4];
         let _ = rustix::rand::getrandom(&mut somewhere, rustix::rand::GetRandomFlags::empty());
-        let pool = UidPool::new(config.pool, u32::from_le_bytes(somewhere));
+        let pool = UidPool::new(config.uid_pool, u32::from_le_bytes(somewhere));
         let mut executor = Self {
             config_path,
             config,
@@ -124,14 +126,15 @@ impl Executor {
             audit,
             jobs: HashMap::new(),
             serials: HashMap::new(),
-            next_serial: FIRST_JOB,
+            next_serial: FIRST_JOB / 4,
             connections: BTreeMap::new(),
             next_connection: FIRST_CONNECTION,
             live: None,
             inputs,
-            ready: VecDeque::new(),
-            starved: VecDeque::new(),
+            ready: BTreeSet::new(),
+            turn: 0,
             in_flight: 0,
+            starved: false,
             timers: BTreeSet::new(),
             epoch_seen: 0,
             starts: (None, 0),
@@ -139,6 +142,8 @@ impl Executor {
             sweeps: Vec::new(),
             looked_ns: 0,
         };
+        let watched = executor.watch(&executor.listener, LISTENER, EventFlags::IN);
+        watched.and(executor.watch(&executor.signals, SIGNALS, EventFlags::IN)).map_err(|e| format!("epoll: {e}"))?;
         executor.adopt_all()?;
         executor.probe()?;
         executor.audit.tell_head();
@@ -150,21 +155,21 @@ impl Executor {
         let mut events = Vec::with_capacity(256);
         loop {
             events.clear();
-            let timeout = self.next_timeout();
+            let timeout = timespec(self.next_wake());
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(format!("epoll: {errno}")),
             }
             for event in events.drain(..) {
-                match event.data.u64() {
-                    LISTENER => self.accept(),
-                    SIGNALS => {
-                        if !self.on_signal() {
-                            return Ok(());
-                        }
-                    }
-                    token if token < FIRST_JOB => self.on_connection(token),
-                    token => self.on_job(token),
+                let token = event.data.u64();
+                match (token, token / 4, token % 4) {
+                    (LISTENER, ..) => self.accept(),
+                    (SIGNALS, ..) if !self.on_signal() => return Ok(()),
+                    (SIGNALS, ..) => {}
+                    (token, ..) if token < FIRST_JOB => self.on_connection(token),
+                    (_, serial, 0) => self.on_event(serial),
+                    (_, serial, 1) => self.on_pipe(serial, Stream::Stdout),
+                    (_, serial, _) => self.on_pipe(serial, Stream::Stderr),
                 }
             }
             self.on_time();
@@ -172,104 +177,25 @@ impl Executor {
         }
     }
 
-    fn next_timeout(&self) -> Timespec {
+    fn watch(&self, fd: impl AsFd, token: u64, flags: EventFlags) -> Result<(), Errno> {
+        epoll::add(&self.epoll, fd, EventData::new_u64(token), flags)
+    }
+
+    // Nanoseconds until something has to be done.
+    fn next_wake(&self) -> u64 {
         let now = boot_ns();
-        let job = self.timers.first().map(|(at, ..)| at.saturating_sub(now));
+        let job = self.timers.first().map(|(at, _)| at.saturating_sub(now));
         let patience = self.connections.values().filter_map(Connection::deadline).min();
         let patience = patience.map(|at| at.saturating_duration_since(Instant::now()).as_nanos() as u64);
         let sweep = self.sweeps.iter().map(|sweep| sweep.deadline_ns.saturating_sub(now)).min();
-        // What no descriptor tells, such as the jobs' unit being stopped, is looked for now and then.
-        let ns = [job, patience, sweep].into_iter().flatten().fold(LOOK_EVERY_NS, u64::min);
-        Timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as _ }
-    }
-
-    fn on_job(&mut self, token: u64) {
-        let serial = FIRST_JOB.saturating_add((token.saturating_sub(FIRST_JOB)) / 4);
-        match token % 4 {
-            0 => self.on_event(serial),
-            1 => self.on_pipe(serial, Stream::Stdout),
-            _ => self.on_pipe(serial, Stream::Stderr),
-        }
-    }
-
-    fn on_pipe(&mut self, serial: u64, stream: Stream) {
-        let room = self.config.ceilings.output_in_flight.saturating_sub(self.in_flight);
-        let Some(job) = self.jobs.get_mut(&serial) else { return };
-        match job.take(stream, room, now_ns()) {
-            Ok(Taken::Bytes(n)) => {
-                self.in_flight = self.in_flight.saturating_add(n);
-                self.make_ready(serial);
-            }
-            Ok(Taken::Nothing) => {}
-            // Nothing more is read until an acknowledgement makes room; the job then waits in its write.
-            Ok(Taken::Full) => {
-                self.unwatch_pipe(serial, stream);
-                self.starved.push_back((serial, stream));
-            }
-            Ok(Taken::End) => self.end_stream(serial, stream),
-            Err(errno) => {
-                // No memory for the spool is the host's trouble: wait as if the window were full.
-                log(3, &format!("output of a job: {errno}"));
-                self.unwatch_pipe(serial, stream);
-                self.starved.push_back((serial, stream));
-            }
-        }
-    }
-
-    /// Goes on with the pipes that waited for room.
-    fn feed_starved(&mut self) {
-        for (serial, stream) in std::mem::take(&mut self.starved) {
-            self.watch_pipe(serial, stream);
-        }
-    }
-
-    fn watch_pipe(&self, serial: u64, stream: Stream) {
-        if let Some(pipe) =
-            self.jobs.get(&serial).and_then(|job| job.spools.iter().find(|s| s.stream == stream)?.pipe.as_ref())
-        {
-            let token = job_token(serial, if stream == Stream::Stdout { 1 } else { 2 });
-            let _ = epoll::add(&self.epoll, pipe, epoll::EventData::new_u64(token), epoll::EventFlags::IN);
-        }
-    }
-
-    // Closing would not do: the keeper has the same open file, and epoll forgets only what nobody has open.
-    fn unwatch_pipe(&self, serial: u64, stream: Stream) {
-        if let Some(pipe) =
-            self.jobs.get(&serial).and_then(|job| job.spools.iter().find(|s| s.stream == stream)?.pipe.as_ref())
-        {
-            let _ = epoll::delete(&self.epoll, pipe);
-        }
-    }
-
-    /// Nothing more comes from this stream.
-    fn end_stream(&mut self, serial: u64, stream: Stream) {
-        self.unwatch_pipe(serial, stream);
-        if let Some(job) = self.jobs.get_mut(&serial) {
-            job.spool(stream).pipe = None;
-        }
-    }
-
-    fn insert(&mut self, job: Job) -> Result<u64, Errno> {
-        let serial = self.next_serial;
-        self.next_serial = serial.saturating_add(1);
-        if let Some(event) = &job.event {
-            epoll::add(&self.epoll, event, epoll::EventData::new_u64(job_token(serial, 0)), epoll::EventFlags::IN)?;
-        }
-        self.in_flight = self.in_flight.saturating_add(job.in_flight());
-        self.serials.insert(job.entry.job, serial);
-        self.jobs.insert(serial, job);
-        Stream::BOTH.into_iter().for_each(|stream| self.watch_pipe(serial, stream));
-        Ok(serial)
+        [job, patience, sweep].into_iter().flatten().fold(LOOK_EVERY_NS, u64::min)
     }
 
     fn on_time(&mut self) {
         let now = boot_ns();
-        while let Some(&(at, serial, timer)) = self.timers.first() {
-            if at > now {
-                break;
-            }
-            self.timers.pop_first();
-            self.on_timer(serial, timer);
+        while let Some(&(at, serial)) = self.timers.first().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, serial));
+            self.happen(serial, Input::Tick { boot_ns: now });
         }
         let late = |c: &Connection| c.deadline().is_some_and(|at| at <= Instant::now());
         let late: Vec<u64> = self.connections.iter().filter(|(_, c)| late(c)).map(|(token, _)| *token).collect();
@@ -278,6 +204,7 @@ impl Executor {
         if self.looked_ns.saturating_add(LOOK_EVERY_NS) <= now {
             self.looked_ns = now;
             listener::notify_alive();
+            self.feed_starved();
             if !self.hierarchy.is_alive() {
                 self.lose_everything();
             }
@@ -288,10 +215,9 @@ impl Executor {
     fn on_signal(&mut self) -> bool {
         let mut info = [0u8; 128];
         while let Ok(128) = rustix::io::read(&self.signals, &mut info) {
-            let number = info.first_chunk::<4>().map_or(0, |n| u32::from_le_bytes(*n));
-            match number {
-                SIGHUP => self.reload(),
-                SIGCHLD => self.reap(),
+            match info.first_chunk::<4>().map_or(0, |n| i32::from_le_bytes(*n)) {
+                libc::SIGHUP => self.reload(),
+                libc::SIGCHLD => self.reap(),
                 _ => return false,
             }
         }
@@ -301,43 +227,22 @@ impl Executor {
     // The old configuration stays in force when the new one is bad.
     fn reload(&mut self) {
         listener::notify_reloading();
-        match Config::load(&self.config_path).and_then(|new| {
-            self.hierarchy.set_ceilings(&new.ceilings).map_err(crate::config::ConfigError::from)?;
-            Ok(new)
-        }) {
+        let loaded = Config::load(&self.config_path);
+        match loaded.and_then(|new| self.hierarchy.set_ceilings(&new.ceilings).map(|()| new)) {
             Ok(new) => {
-                self.pool.resize(new.pool);
+                self.pool.resize(new.uid_pool);
                 self.config = new;
                 let _ = self.audit.write("reloaded", &[]);
-                let profiles = self.config.profiles.iter().map(crate::config::Profile::info).collect();
-                self.tell(&Answer::Profiles(profiles));
+                self.tell(&Answer::Profiles(self.config.infos()));
                 log(5, "configuration reloaded");
             }
             Err(error) => {
-                let _ = self.audit.write("reload-refused", &[("why", json!(error.to_string()))]);
+                let _ = self.audit.write("reload-refused", &[("why", json!(error))]);
                 log(3, &format!("{error}; the configuration in force stays"));
             }
         }
         listener::notify_ready();
     }
-}
-
-fn job_token(serial: u64, kind: u64) -> u64 {
-    FIRST_JOB.saturating_add(serial.saturating_sub(FIRST_JOB).saturating_mul(4)).saturating_add(kind)
-}
-
-/// Nanoseconds since 1970.
-pub(crate) fn now_ns() -> u64 {
-    nanoseconds(clock_gettime(ClockId::Realtime))
-}
-
-/// Nanoseconds since boot, sleep included.
-pub(crate) fn boot_ns() -> u64 {
-    nanoseconds(clock_gettime(ClockId::Boottime))
-}
-
-fn nanoseconds(time: Timespec) -> u64 {
-    time.tv_sec.unsigned_abs().saturating_mul(1_000_000_000).saturating_add(time.tv_nsec.unsigned_abs())
 }
 
 /// One line for the journal, with its priority.

@@ -3,28 +3,28 @@
 
 use std::time::{Duration, Instant};
 
-use ipc_protocol::{Claimed, End, JobId, LimitsAsk, Spawn};
+use ipc_protocol::{Claimed, End, JobId, Limit, Limits, Spawn};
+use rustix::event::{PollFd, PollFlags, poll};
 
-use super::Executor;
+use super::{Executor, Held};
 use crate::{
     admission::admit,
-    birth::{Passport, fingerprint},
     cgroup::JobGroup,
-    config::{FRESH, Profile, RunAs},
-    job::Life,
-    shared::plan::namespace,
+    config::Profile,
+    job::{Job, Life},
+    plan::{namespace, timespec},
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
+const PROBE: &str = "airlock-probe";
 
 impl Executor {
     /// Runs the probe job; the error says what the host lacks.
     pub(super) fn probe(&mut self) -> Result<(), String> {
-        let namespaces =
-            self.config.profiles.iter().fold(0, |bits, profile| bits | profile.namespaces) & !namespace::NET;
-        self.config.profiles.push(probe_profile(namespaces));
+        let used = self.config.profiles.values().fold(0, |bits, profile| bits | profile.namespaces) & !namespace::NET;
+        self.config.profiles.insert(PROBE.into(), Profile::probe(PROBE, used));
         let result = self.run_probe();
-        self.config.profiles.pop();
+        self.config.profiles.remove(PROBE);
         result.map_err(|why| format!("the probe job failed, so no job could run here: {why}"))
     }
 
@@ -38,17 +38,15 @@ impl Executor {
             argv: Vec::new(),
             env: Vec::new(),
             cwd: None,
-            limits: LimitsAsk::default(),
+            limits: Limits::default().with(Limit::Timeout, 30_000),
             input: None,
             merge: false,
         };
         let uid = self.pool.peek().ok_or("no uid of the pool is free")?;
-        let plan = admit(&spawn, &self.config, uid).map_err(|refused| refused.message)?;
-        let print = fingerprint(&spawn);
-        let newborn = self.midwife.bear(&self.hierarchy, &plan, &Passport::new(&print, 0, &plan), None);
-        let newborn = newborn.map_err(|e| format!("step {}: {}", e.step.name(), e.why()))?;
-        self.receive(&plan, print, newborn).map_err(|e| e.to_string())?;
-        let serial = *self.serials.get(&spawn.job).ok_or("the probe job is not held")?;
+        let plan = admit(&spawn, &self.config, uid, 0).map_err(|refused| refused.message)?;
+        let born = self.midwife.bear(&self.hierarchy, &plan, None);
+        let body = born.map_err(|e| format!("step {}: {}", e.step.name(), e.why()))?;
+        let serial = self.hold(Held::new(Job::new(plan.entry.clone(), false), body, &plan));
         let outcome = self.follow_probe(serial, spawn.job);
         self.let_go(serial);
         outcome
@@ -61,69 +59,34 @@ impl Executor {
             return Err("the command was not born in its cgroup".into());
         }
         group.kill().map_err(|e| format!("cgroup.kill: {e}"))?;
-        self.wait_for(serial, |life| matches!(life, Life::Ended(_)))?;
-        match self.jobs.get(&serial).map(|job| &job.life) {
-            Some(Life::Ended(ended)) if matches!(ended.0, End::Signaled { signal: 9, .. }) => Ok(()),
+        match self.wait_for(serial, |life| matches!(life, Life::Ended { .. }))? {
+            Life::Ended { end: End::Signaled { signal: 9, .. }, .. } => Ok(()),
             other => Err(format!("cgroup.kill did not end it as it should: {other:?}")),
         }
     }
 
-    fn wait_for(&mut self, serial: u64, reached: impl Fn(&Life) -> bool) -> Result<(), String> {
+    fn wait_for(&mut self, serial: u64, reached: impl Fn(&Life) -> bool) -> Result<Life, String> {
         let begun = Instant::now();
-        loop {
-            let job = self.jobs.get(&serial).ok_or("the probe job is gone")?;
-            if reached(&job.life) {
-                return Ok(());
+        while begun.elapsed() < PATIENCE {
+            let held = self.jobs.get(&serial).ok_or("the probe job is gone")?;
+            match held.job.life() {
+                // 8e3599202166: until 7.3 (and stable kernels since) a process cloned from or into a cgroup that was once killed as a
+                // whole dies at birth.
+                Life::Ended { end: End::StartFailed(error), .. } if error.errno == 0 => {
+                    return Err(
+                        "it died at birth; if the executor's own cgroup was once killed, restart its unit".into()
+                    );
+                }
+                Life::Ended { end: End::StartFailed(error), .. } => {
+                    return Err(format!("step {}: {}", error.step.name(), error.why()));
+                }
+                life if reached(life) => return Ok(life.clone()),
+                _ => {}
             }
-            if let Life::Ended(ended) = &job.life {
-                return Err(match &ended.0 {
-                    End::StartFailed(error) => error.message.clone(),
-                    // 8e3599202166: until 7.3 (and stable kernels since) a process cloned from or into a cgroup that was once killed
-                    // as a whole dies at birth.
-                    other => format!(
-                        "it ended at birth ({other:?}); if the executor's own cgroup was once killed, restart its unit"
-                    ),
-                });
-            }
-            if begun.elapsed() > PATIENCE {
-                return Err("it did not come to life in ten seconds".into());
-            }
-            let event = job.event.as_ref().ok_or("its keeper is gone")?;
-            let mut wait = [rustix::event::PollFd::new(event, rustix::event::PollFlags::IN)];
-            let _ = rustix::event::poll(&mut wait, Some(&rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 }));
+            let body = held.body.as_ref().ok_or("its keeper is gone")?;
+            let _ = poll(&mut [PollFd::new(&body.event, PollFlags::IN)], Some(&timespec(1_000_000_000)));
             self.on_event(serial);
         }
-    }
-}
-
-const PROBE: &str = "airlock-probe";
-
-// The keeper program itself is the command: it is there, and needs nothing.
-fn probe_profile(namespaces: u64) -> Profile {
-    let limits = LimitsAsk {
-        cpu_milli: Some(500),
-        cpu_weight: Some(100),
-        memory: Some(64 * 1024 * 1024),
-        swap: Some(0),
-        pids: Some(16),
-        timeout_ms: Some(30_000),
-        ..LimitsAsk::default()
-    };
-    Profile {
-        name: PROBE.into(),
-        run_as: RunAs::Pool,
-        command: Some(vec!["/proc/self/exe".into(), "probe".into()]),
-        path: "/".into(),
-        env: Vec::new(),
-        env_allow: Vec::new(),
-        cwd: vec![FRESH.into()],
-        umask: 0o022,
-        namespaces,
-        seccomp: true,
-        oom_score: 500,
-        rlimits: Vec::new(),
-        default: limits,
-        max: limits,
-        input_max: 0,
+        Err("it did not come to life in ten seconds".into())
     }
 }

@@ -1,11 +1,11 @@
 //! What a job with a mount namespace sees: the host's files, but a /tmp, /var/tmp, /dev/shm and /proc of its own, and of the folder
 //! with all jobs' directories only its own.
 
-use core::ffi::CStr;
+use std::{ffi::CStr, path::Path};
 
 use rustix::{
     fd::OwnedFd,
-    fs::{AtFlags, CWD, Mode, OFlags},
+    fs::{CWD, Mode},
     io::Errno,
     mount::{
         MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, mount_change, move_mount,
@@ -13,32 +13,38 @@ use rustix::{
     },
 };
 
-use crate::shared::plan::{Number, PlanView, Section, namespace};
+use crate::plan::{Plan, namespace};
 
 const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
 /// Makes the mounts; the namespace itself came with the clone.
-pub fn make(plan: &PlanView<'_>) -> Result<(), Errno> {
+pub fn make(plan: &Plan) -> Result<(), Errno> {
     // Slave: an unmount on the host reaches the job, so that no job pins a file system; nothing of the job reaches the host.
-    mount_change(c"/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
-    let mut directories = plan.strings(Section::Directories);
-    let (folder, directory) = (directories.next(), directories.next());
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
     // Held before anything is mounted over it.
-    let own = match directory {
-        Some(path) => Some(open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?),
-        None => None,
-    };
+    let own = plan.directory.as_deref().map(|path| tree(path).map(|own| (path, own))).transpose()?;
     let work = own_temporary()?;
-    if let (Some(folder), Some(directory), Some(own)) = (folder, directory, own) {
-        make_path(folder)?; // may lie below one of the above
-        move_mount(work, c"", CWD, folder, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    if let Some((directory, own)) = own {
+        let folder = plan.folder.as_c_str();
+        // It may lie below one of the above.
+        let path = folder.to_str().map_err(|_| Errno::INVAL)?;
+        make_path(Path::new(path)).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+        move_mount(work, "", CWD, folder, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
         rustix::fs::mkdir(directory, Mode::from_raw_mode(0o711))?;
-        move_mount(own, c"", CWD, directory, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        move_mount(own, "", CWD, directory, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     }
-    if plan.number(Number::Namespaces) & namespace::PID != 0 {
-        mount(c"proc", c"/proc", c"proc", PLAIN | MountFlags::NOEXEC, None)?;
+    if plan.namespaces & namespace::PID != 0 {
+        mount("proc", "/proc", "proc", PLAIN | MountFlags::NOEXEC, None)?;
     }
     Ok(())
+}
+
+fn make_path(path: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o711).recursive(true).create(path)
+}
+
+fn tree(path: &CStr) -> Result<OwnedFd, Errno> {
+    open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
 }
 
 // One file system in memory, of which each place sees a folder of its own. Four would cost more than memory: the kernel keeps, for
@@ -50,7 +56,7 @@ fn own_temporary() -> Result<OwnedFd, Errno> {
         rustix::fs::mkdir(path, Mode::RWXU)?;
         rustix::fs::chmod(path, Mode::from_raw_mode(mode))?;
     }
-    let work = open_tree(CWD, c"/tmp/work", OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+    let work = tree(c"/tmp/work")?;
     for (from, to) in [(c"/tmp/var", c"/var/tmp"), (c"/tmp/shm", c"/dev/shm")] {
         match mount_bind(from, to) {
             Ok(()) | Err(Errno::NOENT) => {} // a host without the folder has nothing to hide there
@@ -60,20 +66,4 @@ fn own_temporary() -> Result<OwnedFd, Errno> {
     // Last, for it covers the others' way in.
     mount_bind(c"/tmp/tmp", c"/tmp")?;
     Ok(work)
-}
-
-// mkdir -p, for a path that was there before something was mounted over it.
-fn make_path(path: &CStr) -> Result<(), Errno> {
-    if rustix::fs::accessat(CWD, path, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok() {
-        return Ok(());
-    }
-    let mut at = rustix::fs::open(c"/", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    for name in path.to_bytes().split(|b| *b == b'/').filter(|name| !name.is_empty()) {
-        match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o711)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(errno),
-        }
-        at = rustix::fs::openat(&at, name, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    }
-    Ok(())
 }

@@ -1,7 +1,9 @@
-//! The keeper's wait: for the report of the start, for the command's end, for the deadline, and then to be released.
+//! The keeper's wait: for the report of the start, for the command's end, for the deadline, and then to be released. No heap: its
+//! filter has no system calls for one.
 
-use core::convert::Infallible;
+use std::convert::Infallible;
 
+use ipc_protocol::{End, StartError, Step};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd, AsRawFd, OwnedFd},
@@ -9,128 +11,95 @@ use rustix::{
     process::{Pid, WaitId, WaitIdOptions, waitid},
 };
 
+use super::{Made, Records, child};
 use crate::{
-    Made, child,
-    shared::{
-        DEADLINE_GRACE_MS,
-        plan::{Number, PlanView},
-        steps::Step,
-    },
-    status::{Record, boot_ns, now_ns},
-    sys::process,
+    plan::{DEADLINE_GRACE_MS, boot_ns, decode, now_ns, timespec},
+    sys,
 };
-
-/// Two files of the job's cgroup.
-pub struct Cgroup {
-    /// Ends everything in it, whatever its user.
-    pub kill: OwnedFd,
-    /// Tells whether something lives in it.
-    pub events: OwnedFd,
-}
-
-impl Cgroup {
-    fn kill(&self) -> Result<(), Errno> {
-        rustix::io::write(&self.kill, b"1").map(drop)
-    }
-
-    fn is_empty(&self) -> Result<bool, Errno> {
-        let mut text = [0u8; 256];
-        let length = rustix::io::pread(&self.events, &mut text, 0)?;
-        Ok(text.get(..length).unwrap_or_default().windows(11).any(|w| w == b"populated 0"))
-    }
-
-    // Whatever else the job left running ends with its command; only then has everything been written.
-    fn end_the_rest(&self) -> Result<(), Errno> {
-        self.kill()?;
-        while !self.is_empty()? {
-            let mut changed = [PollFd::new(&self.events, PollFlags::PRI)];
-            ignore_interrupt(poll(&mut changed, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })))?;
-        }
-        Ok(())
-    }
-}
 
 /// Follows the command to its end and stays until the executor ends the keeper.
 ///
 /// An error here ends the keeper, and with it the job: it is then lost, and its cgroup is killed by the executor.
-pub fn run(plan: PlanView<'_>, made: Made, record: &mut Record) -> Result<Infallible, Errno> {
-    let timeout = plan.number(Number::TimeoutMs).saturating_mul(1_000_000);
-    let deadline = (timeout > 0).then(|| boot_ns().saturating_add(timeout));
-    record.born(made.child.pidfd.as_raw_fd(), deadline.unwrap_or(0));
-    let kill_at = deadline.map(|d| d.saturating_add(DEADLINE_GRACE_MS.saturating_mul(1_000_000)));
-    let (mut wake_at, mut late) = (deadline, false);
-    let mut report = Report::default();
+pub fn run(timeout_ms: Option<u64>, made: &Made, records: &mut Records) -> Result<Infallible, Errno> {
+    let after = |ms: u64| ms.saturating_mul(1_000_000);
+    let deadline = timeout_ms.map(|ms| boot_ns().saturating_add(after(ms)));
+    records.record.pidfd = made.child.pidfd.as_raw_fd();
+    records.record.deadline_ns = deadline.unwrap_or(0);
+    let mut wake_at = deadline;
+    let mut report = Some(Report { bytes: [0; 64], length: 0 });
     loop {
-        let begun = report.open;
-        let none = PollFlags::empty();
-        let mut wait = [
-            PollFd::new(&made.report, if begun { PollFlags::IN } else { none }),
-            PollFd::new(&made.child.pidfd, if begun { none } else { PollFlags::IN }),
-            PollFd::new(
-                made.orphans.as_ref().unwrap_or(&made.child.pidfd),
-                if made.orphans.is_some() { PollFlags::IN } else { none },
-            ),
-        ];
-        // A pipe that has ended, like a process that has, reports so even when nothing is asked: leave out what is done with.
-        let waiting = if begun { &mut wait[..] } else { wait.get_mut(1..).unwrap_or_default() };
-        let timeout = wake_at.map(|at| timespec(at.saturating_sub(boot_ns())));
-        ignore_interrupt(poll(waiting, timeout.as_ref()))?;
-        if begun && report.read(&made.report)? {
-            match report.outcome() {
-                Outcome::Started => record.started(now_ns())?,
-                Outcome::Failed { step, errno, mode, owner } => {
-                    made.cgroup.end_the_rest()?;
-                    record.failed(step, errno, mode, owner)?;
-                    until_released()
+        // The report first, then the command; a pipe that has ended would else be reported for ever.
+        let first = if report.is_some() { &made.report } else { &made.child.pidfd };
+        wait([first, made.orphans.as_ref().unwrap_or(first)], wake_at.map(|at| at.saturating_sub(boot_ns())))?;
+        if let Some(open) = &mut report
+            && open.read(&made.report)?
+        {
+            match open.outcome() {
+                Ok(()) => {
+                    records.record.started_ns = now_ns();
+                    records.publish()?;
+                }
+                Err(error) => {
+                    end_the_rest(made)?;
+                    return records.end(End::StartFailed(error), now_ns());
                 }
             }
+            report = None;
         }
         if let Some(orphans) = &made.orphans {
             reap(orphans, made.child.pid)?;
         }
         // First it is only noted: the executor asks the command to stop. Then it is the keeper that ends it.
         if wake_at.is_some_and(|at| at <= boot_ns()) {
-            record.deadline_hit();
-            if late {
-                made.cgroup.kill()?;
+            if records.record.deadline_hit {
+                kill(made)?;
             }
-            (wake_at, late) = (kill_at.filter(|_| !late), true);
+            let first = !std::mem::replace(&mut records.record.deadline_hit, true);
+            wake_at = deadline.filter(|_| first).map(|at| at.saturating_add(after(DEADLINE_GRACE_MS)));
         }
         // WNOWAIT: the process id stays taken until the executor has let go, so a signal of its never meets a stranger.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        if let (false, Some(end)) = (report.open, waitid(WaitId::PidFd(made.child.pidfd.as_fd()), options)?) {
+        if let (None, Some(end)) = (&report, waitid(WaitId::PidFd(made.child.pidfd.as_fd()), options)?) {
             let at = now_ns();
-            made.cgroup.end_the_rest()?;
-            let code = if end.exited() {
-                1
-            } else if end.dumped() {
-                3
-            } else {
-                2
-            };
-            let status = end.exit_status().or(end.terminating_signal()).unwrap_or(0);
-            record.ended(code, status.unsigned_abs().into(), at)?;
-            until_released()
+            end_the_rest(made)?;
+            let signal = end.terminating_signal().unwrap_or(0);
+            let signaled = End::Signaled { signal: signal.unsigned_abs() as u8, core: end.dumped() };
+            return records.end(end.exit_status().map_or(signaled, End::Exited), at);
         }
     }
 }
 
 /// Waits for the SIGKILL with which the executor lets go.
-pub fn until_released() -> ! {
+pub fn until_released<T>() -> T {
     loop {
         let _ = poll(&mut [], None);
     }
 }
 
-fn timespec(ns: u64) -> Timespec {
-    let seconds = i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX);
-    Timespec { tv_sec: seconds, tv_nsec: (ns % 1_000_000_000) as _ }
+fn wait<const N: usize>(readable: [&OwnedFd; N], ns: Option<u64>) -> Result<bool, Errno> {
+    let mut polled = readable.map(|fd| PollFd::new(fd, PollFlags::IN));
+    match poll(&mut polled, ns.map(timespec).as_ref()) {
+        Ok(n) => Ok(n > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }
 
-fn ignore_interrupt(polled: Result<usize, Errno>) -> Result<(), Errno> {
-    match polled {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(errno) => Err(errno),
+fn kill(made: &Made) -> Result<(), Errno> {
+    rustix::io::write(&made.kill, b"1").map(drop)
+}
+
+// Whatever else the job left running ends with its command; only then has everything been written.
+fn end_the_rest(made: &Made) -> Result<(), Errno> {
+    kill(made)?;
+    loop {
+        let mut text = [0u8; 256];
+        let length = rustix::io::pread(&made.events, &mut text, 0)?;
+        if text.get(..length).unwrap_or_default().windows(11).any(|w| w == b"populated 0") {
+            return Ok(());
+        }
+        let mut changed = [PollFd::new(&made.events, PollFlags::PRI)];
+        let _ = poll(&mut changed, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
     }
 }
 
@@ -138,14 +107,10 @@ fn ignore_interrupt(polled: Result<usize, Errno>) -> Result<(), Errno> {
 fn reap(orphans: &OwnedFd, command: Pid) -> Result<(), Errno> {
     let mut signals = [0u8; 128];
     match rustix::io::read(orphans, &mut signals) {
-        Ok(_) => {}
         Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
-        Err(errno) => return Err(errno),
-    }
-    while let Ok(Some(pid)) = process::ended_child() {
-        if pid == command {
-            break;
-        }
+        read => read?,
+    };
+    while let Some(pid) = sys::ended_child().unwrap_or(None).filter(|pid| *pid != command) {
         waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG)?;
     }
     Ok(())
@@ -153,52 +118,27 @@ fn reap(orphans: &OwnedFd, command: Pid) -> Result<(), Errno> {
 
 /// What the child wrote before its exec.
 struct Report {
-    bytes: [u8; 18],
+    bytes: [u8; 64],
     length: usize,
-    open: bool,
-}
-
-impl Default for Report {
-    fn default() -> Self {
-        Self { bytes: [0; 18], length: 0, open: true }
-    }
-}
-
-enum Outcome {
-    Started,
-    Failed { step: Step, errno: u32, mode: u32, owner: u32 },
 }
 
 impl Report {
     // Whether the report has come to its end.
     fn read(&mut self, pipe: &OwnedFd) -> Result<bool, Errno> {
-        let mut readable = [PollFd::new(pipe, PollFlags::IN)];
-        if poll(&mut readable, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(0) {
+        if !wait([pipe], Some(0))? {
             return Ok(false);
         }
         let read = rustix::io::read(pipe, self.bytes.get_mut(self.length..).unwrap_or_default())?;
         self.length = self.length.saturating_add(read);
-        self.open = read > 0;
-        Ok(!self.open)
+        Ok(read == 0)
     }
 
     // An end without the hot byte is a death before the exec; taking it for success is the classic mistake.
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self) -> Result<(), StartError> {
         let bytes = self.bytes.get(..self.length).unwrap_or_default();
-        let after_hot = bytes.strip_prefix(&[child::HOT]);
-        match after_hot.unwrap_or(bytes) {
-            [] if after_hot.is_some() => Outcome::Started,
-            [child::FAILED, fields @ ..] => {
-                let mut fields = fields.chunks_exact(4).map(|c| c.try_into().map(u32::from_le_bytes).unwrap_or(0));
-                let mut next = || fields.next().unwrap_or(0);
-                Outcome::Failed {
-                    step: u8::try_from(next()).ok().and_then(Step::from_number).unwrap_or(Step::Birth),
-                    errno: next(),
-                    mode: next(),
-                    owner: next(),
-                }
-            }
-            _ => Outcome::Failed { step: Step::Birth, errno: 0, mode: 0, owner: 0 },
+        match bytes.strip_prefix(&[child::HOT]) {
+            Some([]) => Ok(()),
+            hot => Err(decode(hot.unwrap_or(bytes)).unwrap_or(StartError::new(Step::Birth, 0))),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use ipc_protocol::Stream;
 use rustix::{
     fd::OwnedFd,
     fs::{MemfdFlags, SeekFrom, memfd_create, seek},
@@ -10,50 +9,48 @@ use rustix::{
     pipe::{PipeFlags, fcntl_setpipe_size, pipe_with},
 };
 
-use super::{AckBeyondTaken, PAGE, PUNCH, Spool, Taken, WINDOW};
+use super::{PAGE, PUNCH, Spool};
+use crate::job::WINDOW;
 
 /// A stream whose pipe is written here.
-pub(crate) struct Written {
-    pub(crate) spool: Spool,
+struct Written {
+    spool: Spool,
+    taken: u64,
     writer: Option<OwnedFd>,
 }
 
 impl Written {
-    pub(crate) fn new(stream: Stream) -> Self {
+    fn new() -> Self {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
         fcntl_setpipe_size(&writer, 1024 * 1024).unwrap();
         let file = memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
-        Self { spool: Spool::new(stream, Some(reader), file).unwrap(), writer: Some(writer) }
-    }
-
-    pub(crate) fn into_parts(self) -> (Spool, OwnedFd) {
-        (self.spool, self.writer.unwrap())
+        Self { spool: Spool::new(Some(reader), file), taken: 0, writer: Some(writer) }
     }
 
     fn write(&self, bytes: &[u8]) {
         assert_eq!(rustix::io::write(self.writer.as_ref().unwrap(), bytes), Ok(bytes.len()));
     }
 
-    fn take_all(&mut self) -> u64 {
-        let mut sum = 0;
-        while let Taken::Bytes(n) = self.spool.take(u64::MAX).unwrap() {
-            sum += n;
-        }
-        sum
+    fn take(&mut self, room: u64) -> u64 {
+        let bytes = self.spool.take(self.taken, room).unwrap();
+        self.taken += bytes;
+        bytes
     }
 
     // Writes and takes so many bytes, each by its place in the stream.
     fn fill(&mut self, length: u64) {
-        let begin = self.spool.taken();
-        let bytes: Vec<u8> = (begin..begin + length).map(byte_at).collect();
+        let bytes: Vec<u8> = (self.taken..self.taken + length).map(byte_at).collect();
         for part in bytes.chunks(64 * 1024) {
             self.write(part);
-            assert_eq!(self.take_all(), part.len() as u64);
+            let end = self.taken + part.len() as u64;
+            while self.taken < end {
+                assert!(self.take(WINDOW) > 0);
+            }
         }
     }
 
-    fn end(&mut self) {
-        self.writer = None;
+    fn acknowledge(&mut self, offset: u64) {
+        self.spool.punch(offset, self.taken);
     }
 }
 
@@ -63,110 +60,116 @@ fn byte_at(place: u64) -> u8 {
 
 fn content(spool: &Spool, from: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
-    assert_eq!(rustix::io::pread(spool.file(), &mut bytes, from), Ok(length));
+    assert_eq!(rustix::io::pread(&spool.file, &mut bytes, from), Ok(length));
     bytes
 }
 
 fn blocks(spool: &Spool) -> u64 {
-    rustix::fs::fstat(spool.file()).unwrap().st_blocks as u64 * 512
+    rustix::fs::fstat(&spool.file).unwrap().st_blocks as u64 * 512
 }
 
 // What a later executor makes of the same memfd.
-fn adopted(spool: &Spool) -> Spool {
-    let file = rustix::io::fcntl_dupfd_cloexec(spool.file(), 0).unwrap();
-    Spool::new(spool.stream, None, file).unwrap()
+fn adopted(spool: &Spool) -> (u64, u64) {
+    let file = rustix::io::fcntl_dupfd_cloexec(&spool.file, 0).unwrap();
+    Spool::new(None, file).offsets().unwrap()
 }
 
 #[test]
 fn what_was_written_is_in_the_spool_at_its_offset() {
-    let mut stream = Written::new(Stream::Stdout);
-    assert_eq!(stream.spool.take(u64::MAX), Ok(Taken::Nothing));
+    let mut stream = Written::new();
+    assert_eq!(stream.take(WINDOW), 0);
     stream.write(b"one ");
-    assert_eq!(stream.spool.take(u64::MAX), Ok(Taken::Bytes(4)));
+    assert_eq!(stream.take(WINDOW), 4);
     stream.write(b"two");
-    assert_eq!(stream.spool.take(u64::MAX), Ok(Taken::Bytes(3)));
-    assert_eq!((stream.spool.taken(), stream.spool.in_flight()), (7, 7));
+    assert_eq!(stream.take(WINDOW), 3);
     assert_eq!(content(&stream.spool, 0, 7), b"one two");
+    assert_eq!(adopted(&stream.spool), (7, 0));
 }
 
 #[test]
 fn the_end_comes_after_the_last_byte() {
-    let mut stream = Written::new(Stream::Stdout);
+    let mut stream = Written::new();
     stream.write(b"last");
-    stream.end();
-    assert_eq!(stream.spool.take(u64::MAX), Ok(Taken::Bytes(4)));
-    assert_eq!(stream.spool.take(u64::MAX), Ok(Taken::End));
-    assert_eq!(stream.spool.take(u64::MAX), Ok(Taken::End));
-    stream.spool.pipe = None;
-    assert_eq!(stream.spool.take(u64::MAX), Ok(Taken::End));
+    stream.writer = None;
+    assert_eq!(stream.take(WINDOW), 4);
+    assert!(stream.spool.pipe.is_some(), "the end was seen before it came");
+    assert_eq!(stream.take(WINDOW), 0);
+    assert!(stream.spool.pipe.is_none());
+    assert_eq!(stream.take(WINDOW), 0);
+}
+
+#[test]
+fn a_pipe_that_has_nothing_now_is_not_at_its_end() {
+    let mut stream = Written::new();
+    assert_eq!(stream.take(WINDOW), 0);
+    assert!(stream.spool.pipe.is_some());
+}
+
+// A pipe is reported once for each change; until a read finds it empty, nothing must make the executor forget that.
+#[test]
+fn a_pipe_counts_as_readable_until_a_read_finds_it_empty() {
+    let mut stream = Written::new();
+    stream.write(&[7; 100]);
+    stream.spool.readable = true;
+    assert_eq!(stream.take(60), 60);
+    assert!(stream.spool.readable);
+    assert_eq!(stream.take(60), 40);
+    assert!(stream.spool.readable);
+    assert_eq!(stream.take(60), 0);
+    assert!(!stream.spool.readable);
+    stream.spool.readable = true;
+    stream.writer = None;
+    stream.take(60);
+    assert!(!stream.spool.readable, "a pipe at its end was to be read again");
 }
 
 #[test]
 fn no_more_is_taken_than_there_is_room_for() {
-    let mut stream = Written::new(Stream::Stdout);
+    let mut stream = Written::new();
     stream.write(&[7; 100]);
-    assert_eq!(stream.spool.take(0), Ok(Taken::Full));
-    assert_eq!(stream.spool.take(60), Ok(Taken::Bytes(60)));
-    assert_eq!(stream.spool.take(60), Ok(Taken::Bytes(40)));
+    assert_eq!(stream.take(60), 60);
+    assert_eq!(stream.take(60), 40);
 }
 
 #[test]
-fn a_full_window_takes_nothing_until_something_is_acknowledged() {
-    let mut stream = Written::new(Stream::Stderr);
-    stream.fill(WINDOW);
-    stream.write(b"more");
-    assert_eq!(stream.spool.take(u64::MAX), Ok(Taken::Full));
-    assert_eq!(stream.spool.taken(), WINDOW);
-    stream.spool.ack(3).unwrap();
-    assert_eq!(stream.spool.take(u64::MAX), Ok(Taken::Bytes(3)));
-    assert_eq!(stream.spool.take(u64::MAX), Ok(Taken::Full));
-}
-
-#[test]
-fn an_acknowledgement_of_what_was_never_taken_is_refused_and_changes_nothing() {
-    let mut stream = Written::new(Stream::Stdout);
-    stream.fill(10);
-    assert_eq!(stream.spool.ack(11), Err(AckBeyondTaken));
-    assert_eq!(stream.spool.ack(u64::MAX), Err(AckBeyondTaken));
-    assert_eq!(stream.spool.acked(), 0);
-    assert_eq!(stream.spool.ack(10), Ok(()));
-    assert_eq!(stream.spool.in_flight(), 0);
-}
-
-#[test]
-fn a_smaller_acknowledgement_takes_nothing_back() {
-    let mut stream = Written::new(Stream::Stdout);
-    stream.fill(10);
-    stream.spool.ack(8).unwrap();
-    stream.spool.ack(2).unwrap();
-    assert_eq!(stream.spool.acked(), 8);
+fn bytes_that_cannot_be_stored_stay_in_the_pipe() {
+    let mut stream = Written::new();
+    stream.write(b"kept");
+    rustix::fs::fcntl_add_seals(&stream.spool.file, rustix::fs::SealFlags::GROW).unwrap_err();
+    let file = memfd_create("sealed", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+    rustix::fs::fcntl_add_seals(&file, rustix::fs::SealFlags::GROW).unwrap();
+    let own = std::mem::replace(&mut stream.spool.file, file);
+    assert_eq!(stream.spool.take(0, WINDOW), Err(Errno::PERM));
+    stream.spool.file = own;
+    assert_eq!(stream.take(WINDOW), 4);
+    assert_eq!(content(&stream.spool, 0, 4), b"kept");
 }
 
 #[test]
 fn acknowledged_bytes_give_their_memory_back() {
-    let mut stream = Written::new(Stream::Stdout);
+    let mut stream = Written::new();
     stream.fill(WINDOW);
     let full = blocks(&stream.spool);
-    stream.spool.ack(PUNCH).unwrap();
+    stream.acknowledge(PUNCH);
     assert!(blocks(&stream.spool) <= full - PUNCH);
-    stream.spool.ack(WINDOW).unwrap();
+    stream.acknowledge(WINDOW);
     assert_eq!(blocks(&stream.spool), 0);
     // However much is written, a job whose output is acknowledged holds no more than its window.
     for _ in 0..8 {
         stream.fill(WINDOW);
         assert!(blocks(&stream.spool) <= WINDOW + PAGE);
-        stream.spool.ack(stream.spool.taken()).unwrap();
+        stream.acknowledge(stream.taken);
     }
 }
 
 #[test]
 fn what_is_not_acknowledged_is_never_a_hole() {
-    let mut stream = Written::new(Stream::Stdout);
+    let mut stream = Written::new();
     stream.fill(WINDOW);
     for acked in
-        [1, PAGE - 1, PAGE, PAGE + 1, PUNCH - 1, PUNCH, PUNCH + 1, PUNCH + PAGE + 17, 3 * PUNCH + 5, WINDOW - 1]
+        [0, 1, PAGE - 1, PAGE, PAGE + 1, PUNCH - 1, PUNCH, PUNCH + 1, PUNCH + PAGE + 17, 3 * PUNCH + 5, WINDOW - 1]
     {
-        stream.spool.ack(acked).unwrap();
+        stream.acknowledge(acked);
         let left = content(&stream.spool, acked, (WINDOW - acked) as usize);
         assert!(left.iter().zip(acked..).all(|(byte, place)| *byte == byte_at(place)), "after {acked}");
     }
@@ -174,39 +177,42 @@ fn what_is_not_acknowledged_is_never_a_hole() {
 
 #[test]
 fn a_later_executor_finds_what_was_taken_and_at_most_a_little_less_than_was_acknowledged() {
-    let mut stream = Written::new(Stream::Stdout);
-    assert_eq!((adopted(&stream.spool).taken(), adopted(&stream.spool).acked()), (0, 0));
+    let mut stream = Written::new();
+    assert_eq!(adopted(&stream.spool), (0, 0));
     stream.fill(WINDOW);
-    for acked in [0, 1, PUNCH - 1, PUNCH, PUNCH + 1, 2 * PUNCH + 5000, WINDOW - 1, WINDOW] {
-        stream.spool.ack(acked).unwrap();
-        let again = adopted(&stream.spool);
-        assert_eq!(again.taken(), WINDOW);
-        assert!(again.acked() <= acked, "{} was found where {acked} was acknowledged", again.acked());
-        assert!(acked - again.acked() < PUNCH + PAGE, "{} was found where {acked} was acknowledged", again.acked());
-        assert!(again.acked().is_multiple_of(PAGE));
+    for acknowledged in [0, 1, PUNCH - 1, PUNCH, PUNCH + 1, 2 * PUNCH + 5000, WINDOW - 1, WINDOW] {
+        stream.acknowledge(acknowledged);
+        let (taken, acked) = adopted(&stream.spool);
+        assert_eq!(taken, WINDOW);
+        assert!(acked <= acknowledged, "{acked} was found where {acknowledged} was acknowledged");
+        assert!(acknowledged - acked < PUNCH + PAGE, "{acked} was found where {acknowledged} was acknowledged");
+        assert!(acked.is_multiple_of(PAGE));
     }
 }
 
 #[test]
 fn a_later_executor_goes_on_taking_where_the_former_stopped() {
-    let mut stream = Written::new(Stream::Stdout);
+    let mut stream = Written::new();
     stream.fill(5000);
-    stream.spool.ack(5000).unwrap();
-    let (old, writer) = stream.into_parts();
-    let (pipe, file) = (old.pipe.unwrap(), old.file);
+    stream.acknowledge(5000);
+    let writer = stream.writer.unwrap();
     rustix::io::write(&writer, b"after").unwrap();
-    let mut spool = Spool::new(Stream::Stdout, Some(pipe), file).unwrap();
-    assert_eq!(spool.take(u64::MAX), Ok(Taken::Bytes(5)));
-    assert_eq!((spool.taken(), content(&spool, 5000, 5)), (5005, b"after".to_vec()));
-    assert!(spool.acked() <= 5000 && spool.acked() >= 4096);
+    let mut spool = Spool::new(stream.spool.pipe, stream.spool.file);
+    let (taken, acked) = spool.offsets().unwrap();
+    assert_eq!((taken, acked), (5000, 4096));
+    assert_eq!(spool.take(taken, WINDOW), Ok(5));
+    assert_eq!(spool.offsets(), Ok((5005, 4096)));
+    assert_eq!(content(&spool, 5000, 5), b"after");
+    // It gives back what the former one had not yet.
+    spool.punch(5005, 5005);
+    assert_eq!(spool.offsets(), Ok((5005, 4096)));
 }
 
 #[test]
 fn a_spool_that_was_acknowledged_to_its_last_whole_page_is_all_hole() {
-    let mut stream = Written::new(Stream::Stdout);
+    let mut stream = Written::new();
     stream.fill(2 * PAGE);
-    stream.spool.ack(2 * PAGE).unwrap();
-    assert_eq!(seek(stream.spool.file(), SeekFrom::Data(0)), Err(Errno::NXIO));
-    let again = adopted(&stream.spool);
-    assert_eq!((again.taken(), again.acked(), again.in_flight()), (2 * PAGE, 2 * PAGE, 0));
+    stream.acknowledge(2 * PAGE);
+    assert_eq!(seek(&stream.spool.file, SeekFrom::Data(0)), Err(Errno::NXIO));
+    assert_eq!(adopted(&stream.spool), (2 * PAGE, 2 * PAGE));
 }

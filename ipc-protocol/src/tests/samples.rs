@@ -1,11 +1,20 @@
 //! One message of every variant, with values whose bytes are easy to find again in a dump.
 
 use crate::{
-    Answer, Claimed, End, Facts, Hello, InputDigest, JobEntry, JobId, Limits, LimitsAsk, LostReason, Phase,
-    ProfileInfo, Refusal, Request, SignalOutcome, Spawn, StartError, StopFact, Stream,
+    Answer, Claimed, End, Facts, Hello, InputDigest, JobEntry, JobId, Limit, Limits, LostReason, Phase, ProfileInfo,
+    Refusal, Request, SignalOutcome, Spawn, StartError, Step, StopFact, Stream,
 };
 
 pub const JOB: JobId = JobId::from_bytes([0xa0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xaf]);
+
+/// Every step, in its order.
+pub const STEPS: [Step; 21] = {
+    use Step::*;
+    [
+        Directory, Cgroup, Limits, Descriptors, Keeper, Plan, Mounts, Birth, JoinV1, Signals, Session,
+        CloseDescriptors, OomScore, Rlimits, BoundingSet, Ids, VerifyIds, Chdir, NoNewPrivs, Seccomp, Exec,
+    ]
+};
 
 pub fn hello() -> Hello {
     Hello { min_version: 1, epoch: 300, build: "b1".into() }
@@ -15,34 +24,26 @@ pub fn claimed() -> Claimed {
     Claimed { owner: "alice".into(), serial: "5e1f".into(), peer: "10.0.4.17".into(), request: "0c5e".into() }
 }
 
-pub fn limits_ask() -> LimitsAsk {
-    LimitsAsk {
-        cpu_milli: Some(1500),
-        cpu_weight: None,
-        memory: Some(1 << 30),
-        swap: Some(0),
-        pids: Some(64),
-        io_read: None,
-        io_write: Some(u64::MAX),
-        io_read_ops: None,
-        io_write_ops: Some(250),
-        timeout_ms: Some(251),
-    }
+pub fn limits_asked() -> Limits {
+    Limits::default()
+        .with(Limit::Cpu, 1500)
+        .with(Limit::Memory, 1 << 30)
+        .with(Limit::Swap, 0)
+        .with(Limit::Pids, 64)
+        .with(Limit::IoWrite, u64::MAX)
+        .with(Limit::IoWriteOps, 250)
+        .with(Limit::Timeout, 251)
 }
 
 pub fn limits() -> Limits {
-    Limits {
-        cpu_milli: 2000,
-        cpu_weight: 100,
-        memory: 1 << 30,
-        swap: 0,
-        pids: 512,
-        io_read: None,
-        io_write: Some(1 << 20),
-        io_read_ops: None,
-        io_write_ops: None,
-        timeout_ms: Some(86_400_000),
-    }
+    Limits::default()
+        .with(Limit::Cpu, 2000)
+        .with(Limit::CpuWeight, 100)
+        .with(Limit::Memory, 1 << 30)
+        .with(Limit::Swap, 0)
+        .with(Limit::Pids, 512)
+        .with(Limit::IoWrite, 1 << 20)
+        .with(Limit::Timeout, 86_400_000)
 }
 
 pub fn spawn() -> Spawn {
@@ -53,7 +54,7 @@ pub fn spawn() -> Spawn {
         argv: vec![b"sh".to_vec(), b"-c".to_vec(), vec![0xff, 0xfe]],
         env: vec![("CI".into(), b"1".to_vec())],
         cwd: Some("/srv/src".into()),
-        limits: limits_ask(),
+        limits: limits_asked(),
         input: Some(InputDigest { bytes: 65_536, sha256: [7; 32] }),
         merge: true,
     }
@@ -75,9 +76,8 @@ pub fn requests() -> Vec<(&'static str, Request)> {
 pub fn profile() -> ProfileInfo {
     ProfileInfo {
         name: "standard".into(),
-        default: limits_ask(),
-        max: LimitsAsk::default(),
-        input_max: 1 << 28,
+        default: limits_asked(),
+        max: Limits::default().with(Limit::Input, 1 << 28),
         command: vec!["/bin/true".into()],
         network: true,
         fresh_cwd: false,
@@ -102,7 +102,7 @@ pub fn entry() -> JobEntry {
 }
 
 pub fn start_error() -> StartError {
-    StartError { step: 21, name: "exec".into(), errno: -2, message: "no program 'x'".into() }
+    StartError { step: Step::Exec, errno: -2, mode: 0o100_644, owner: 1000, uid: 65_536, detail: "why".into() }
 }
 
 pub fn facts() -> Facts {

@@ -2,9 +2,10 @@
 
 use proptest::{collection::vec, option, prelude::*};
 
+use super::samples;
 use crate::{
-    Claimed, End, Facts, Hello, InputDigest, JobEntry, JobId, Limits, LimitsAsk, LostReason, Phase, ProfileInfo,
-    Refusal, Request, SignalOutcome, Spawn, StartError, StopFact, Stream,
+    Claimed, End, Facts, Hello, InputDigest, JobEntry, JobId, Limit, Limits, LostReason, Phase, ProfileInfo, Refusal,
+    Request, SignalOutcome, Spawn, StartError, Step, StopFact, Stream,
 };
 
 pub fn job() -> impl Strategy<Value = JobId> {
@@ -37,42 +38,12 @@ pub fn claimed() -> impl Strategy<Value = Claimed> {
     (text(), text(), text(), text()).prop_map(|(owner, serial, peer, request)| Claimed { owner, serial, peer, request })
 }
 
-pub fn limits_ask() -> impl Strategy<Value = LimitsAsk> {
-    proptest::array::uniform10(option::of(number())).prop_map(
-        |[cpu_milli, cpu_weight, memory, swap, pids, io_read, io_write, io_read_ops, io_write_ops, timeout_ms]| {
-            LimitsAsk {
-                cpu_milli,
-                cpu_weight,
-                memory,
-                swap,
-                pids,
-                io_read,
-                io_write,
-                io_read_ops,
-                io_write_ops,
-                timeout_ms,
-            }
-        },
-    )
-}
-
 pub fn limits() -> impl Strategy<Value = Limits> {
-    (proptest::array::uniform5(number()), proptest::array::uniform5(option::of(number()))).prop_map(
-        |([cpu_milli, cpu_weight, memory, swap, pids], [io_read, io_write, io_read_ops, io_write_ops, timeout_ms])| {
-            Limits {
-                cpu_milli,
-                cpu_weight,
-                memory,
-                swap,
-                pids,
-                io_read,
-                io_write,
-                io_read_ops,
-                io_write_ops,
-                timeout_ms,
-            }
-        },
-    )
+    vec(option::of(number()), Limit::ALL.len()).prop_map(|values| {
+        let mut limits = Limits::default();
+        Limit::ALL.into_iter().zip(values).for_each(|(limit, value)| limits.set(limit, value));
+        limits
+    })
 }
 
 pub fn input() -> impl Strategy<Value = InputDigest> {
@@ -81,7 +52,7 @@ pub fn input() -> impl Strategy<Value = InputDigest> {
 
 pub fn spawn() -> impl Strategy<Value = Spawn> {
     let names = (job(), claimed(), text(), vec(bytes(), 0..6), vec((text(), bytes()), 0..6));
-    (names, option::of(text()), limits_ask(), option::of(input()), any::<bool>()).prop_map(
+    (names, option::of(text()), limits(), option::of(input()), any::<bool>()).prop_map(
         |((job, claimed, profile, argv, env), cwd, limits, input, merge)| Spawn {
             job,
             claimed,
@@ -142,14 +113,12 @@ pub fn entry() -> impl Strategy<Value = JobEntry> {
 }
 
 pub fn profile() -> impl Strategy<Value = ProfileInfo> {
-    let limits = (limits_ask(), limits_ask(), number());
     let places = (vec(text(), 0..4), text());
-    (text(), limits, vec(text(), 0..4), any::<[bool; 2]>(), places).prop_map(
-        |(name, (default, max, input_max), command, [network, fresh_cwd], (cwd, path))| ProfileInfo {
+    (text(), [limits(), limits()], vec(text(), 0..4), any::<[bool; 2]>(), places).prop_map(
+        |(name, [default, max], command, [network, fresh_cwd], (cwd, path))| ProfileInfo {
             name,
             default,
             max,
-            input_max,
             command,
             network,
             fresh_cwd,
@@ -159,12 +128,18 @@ pub fn profile() -> impl Strategy<Value = ProfileInfo> {
     )
 }
 
+pub fn step() -> impl Strategy<Value = Step> {
+    proptest::sample::select(&samples::STEPS[..])
+}
+
 pub fn start_error() -> impl Strategy<Value = StartError> {
-    (any::<u8>(), text(), any::<i32>(), text()).prop_map(|(step, name, errno, message)| StartError {
+    (step(), any::<i32>(), any::<[u32; 3]>(), text()).prop_map(|(step, errno, [mode, owner, uid], detail)| StartError {
         step,
-        name,
         errno,
-        message,
+        mode,
+        owner,
+        uid,
+        detail,
     })
 }
 

@@ -1,6 +1,6 @@
 //! What a spawn asks for: bombs, paths, names, limits.
 
-use ipc_protocol::{ARGUMENT_BYTES_MAX, Answer, End, LimitsAsk, Refusal, Request, Spawn};
+use ipc_protocol::{ARGUMENT_BYTES_MAX, Answer, End, Limit, Limits, Refusal, Request, Spawn};
 
 use super::{
     attack,
@@ -18,9 +18,11 @@ fn does_not_start(peer: &mut Peer, asked: &Spawn) {
     peer.say(&Request::Spawn(Box::new(asked.clone())));
     peer.waits_for("a failed start", |answer| match answer {
         Answer::NotStarted { job, .. } if *job == asked.job => Some(()),
+        Answer::Exited { job, end: End::StartFailed(_), .. } if *job == asked.job => Some(()),
         Answer::Spawned { .. } => panic!("this was started: {asked:?}"),
         _ => None,
     });
+    peer.say(&Request::Release { job: asked.job });
 }
 
 #[test]
@@ -179,27 +181,14 @@ fn a_profile_is_a_name_and_no_path() {
 fn limits_of_nothing_and_of_everything_are_refused() {
     attack(|executor| {
         let mut peer = executor.live();
-        type Set = fn(&mut LimitsAsk, u64);
-        let set: [(&str, Set); 10] = [
-            ("cpu", |l, n| l.cpu_milli = Some(n)),
-            ("cpu_weight", |l, n| l.cpu_weight = Some(n)),
-            ("memory", |l, n| l.memory = Some(n)),
-            ("swap", |l, n| l.swap = Some(n)),
-            ("pids", |l, n| l.pids = Some(n)),
-            ("timeout", |l, n| l.timeout_ms = Some(n)),
-            ("io_read", |l, n| l.io_read = Some(n)),
-            ("io_write", |l, n| l.io_write = Some(n)),
-            ("io_read_ops", |l, n| l.io_read_ops = Some(n)),
-            ("io_write_ops", |l, n| l.io_write_ops = Some(n)),
-        ];
-        for (name, set) in set {
+        for limit in Limit::ALL.into_iter().filter(|limit| *limit != Limit::Input) {
+            let name = limit.name();
             for value in [0, u64::MAX] {
                 // No swap is a limit; and the shipped profiles leave rates of i/o to the request.
                 if (name == "swap" && value == 0) || (name.starts_with("io_") && value > 0) {
                     continue;
                 }
-                let mut asked = spawn(&["true"]);
-                set(&mut asked.limits, value);
+                let asked = Spawn { limits: Limits::default().with(limit, value), ..spawn(&["true"]) };
                 refused(&mut peer, &asked, Refusal::Invalid, &format!("limits.{name}"));
             }
         }
@@ -210,14 +199,15 @@ fn limits_of_nothing_and_of_everything_are_refused() {
 fn a_job_has_the_limits_that_were_told() {
     attack(|executor| {
         let mut peer = executor.live();
-        let limits = LimitsAsk { pids: Some(20), memory: Some(64 << 20), ..LimitsAsk::default() };
+        let limits = Limits::default().with(Limit::Pids, 20).with(Limit::Memory, 64 << 20);
         let job = Spawn { limits, ..spawn(&["sleep", "1000"]) };
         peer.say(&Request::Spawn(Box::new(job.clone())));
         let told = peer.waits_for("the start", |answer| match answer {
             Answer::Spawned { limits, .. } => Some(*limits),
             _ => None,
         });
-        assert_eq!((told.pids, told.memory, told.swap), (20, 64 << 20, 0));
+        let told = [Limit::Pids, Limit::Memory, Limit::Swap].map(|limit| told.get(limit));
+        assert_eq!(told, [Some(20), Some(64 << 20), Some(0)]);
         let group = executor.stack().job_groups();
         assert!(!group.is_empty());
     });

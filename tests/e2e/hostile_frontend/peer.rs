@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use airlock_e2e::scale;
 use ipc_protocol::{
-    ANSWER_FRAME_MAX, Answer, Claimed, End, FrameBuffer, Hello, JobEntry, JobId, LimitsAsk, Refusal, Request,
+    ANSWER_FRAME_MAX, Answer, Claimed, End, FrameBuffer, Hello, JobEntry, JobId, Limits, Refusal, Request,
     SignalOutcome, Spawn, Stream, decode_answer, encode_request, frame_header,
 };
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -243,7 +243,7 @@ impl Peer {
         self.waits_for("the start of a job", |answer| match answer {
             Answer::Spawned { job, pid, uid, .. } if *job == spawn.job => Some((*pid, *uid)),
             Answer::Refused { job, message, .. } if *job == spawn.job => panic!("refused: {message}"),
-            Answer::NotStarted { job, error } if *job == spawn.job => panic!("not started: {}", error.message),
+            Answer::NotStarted { job, error } if *job == spawn.job => panic!("not started: {error:?}"),
             _ => None,
         })
     }
@@ -331,7 +331,7 @@ pub fn spawn(words: &[&str]) -> Spawn {
         argv: words.iter().map(|word| word.as_bytes().to_vec()).collect(),
         env: Vec::new(),
         cwd: None,
-        limits: LimitsAsk::default(),
+        limits: Limits::default(),
         input: None,
         merge: false,
     }

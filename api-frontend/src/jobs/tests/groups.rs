@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use ipc_protocol::Refusal;
+use ipc_protocol::{Limit, Refusal, Step};
 
 use super::*;
 use crate::executor::fake::OnSpawn;
@@ -79,7 +79,7 @@ fn memory_and_cores_are_summed_by_the_profiles_defaults_where_nothing_is_asked_f
     let said = refused(rig.start(&by_cores, ask("r3")));
     assert!(said.starts_with("group build has 4 of its 5 cores in use, and this job asks for 2; "), "{said}");
     let mut small = ask("r3");
-    small.limits.cpu_milli = Some(1000);
+    small.limits.set(Limit::Cpu, Some(1000));
     assert!(rig.start(&by_cores, small).is_ok());
 }
 
@@ -90,7 +90,7 @@ fn what_was_not_started_counts_no_more() {
     rig.fake.world().script.push_back(OnSpawn::Refuse(Refusal::Ceiling, "", "the host is full"));
     assert!(matches!(rig.start(&alice, ask("r1")), Err(JobsError::Exhausted { what: "ceiling", .. })));
     assert_eq!(taken(&rig, &alice), (0, 0, 0));
-    rig.fake.world().script.push_back(OnSpawn::NotStarted("exec", 2));
+    rig.fake.world().script.push_back(OnSpawn::NotStarted(Step::Exec, 2));
     let error = rig.start(&alice, ask("r2")).unwrap().job;
     assert_eq!(error.state, JobState::Ended(EndState::Error));
     assert!(rig.start(&alice, ask("r3")).is_ok());

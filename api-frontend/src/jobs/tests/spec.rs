@@ -1,4 +1,4 @@
-use ipc_protocol::{InputDigest, LimitsAsk};
+use ipc_protocol::{InputDigest, Limit, Limits};
 
 use super::*;
 use crate::executor::fake::profiles;
@@ -51,7 +51,7 @@ fn what_is_wrong_with_a_request_is_said_with_the_field_the_value_and_what_to_do(
         (|a| a.cwd = "/etc".into(), "cwd", "working directory '/etc' is not allowed in profile standard: /srv/src"),
         (|a| a.profile = "nope".into(), "profile", "profile 'nope' is not among yours: standard, deploy-web"),
         (
-            |a| a.limits = LimitsAsk { memory: Some(32 << 30), ..LimitsAsk::default() },
+            |a| a.limits = Limits::default().with(Limit::Memory, 32 << 30),
             "limits.memory_bytes",
             "memory 32G is above the most that profile standard allows, 16G; airlock whoami shows all limits",
         ),
@@ -81,7 +81,7 @@ fn the_fingerprint_knows_every_parameter_but_the_values_of_variables() {
         |a| a.profile = "offline".into(),
         |a| a.env = vec![("A".into(), b"1".to_vec())],
         |a| a.cwd = "/srv/src".into(),
-        |a| a.limits.pids = Some(5),
+        |a| a.limits.set(Limit::Pids, Some(5)),
         |a| a.merge = true,
         |a| a.output_limit = Some(1),
     ];

@@ -1,4 +1,4 @@
-use ipc_protocol::{Refusal, Request};
+use ipc_protocol::{Limit, Refusal, Request, Step};
 
 use super::*;
 use crate::executor::fake::OnSpawn;
@@ -16,7 +16,7 @@ fn a_start_answers_when_the_command_runs_and_says_what_it_got() {
     assert_eq!(started.job.state, JobState::Running);
     assert_eq!((started.job.pid, started.job.uid), (Some(4711), Some(1_900_000_000)));
     assert_eq!(started.job.profile, "standard");
-    assert_eq!(started.job.limits.unwrap().memory, 1 << 30);
+    assert_eq!(started.job.limits.unwrap().get(Limit::Memory), Some(1 << 30));
     let world = rig.fake.world();
     let spawn = &world.jobs[&started.job.id].spawn;
     assert_eq!((spawn.claimed.owner.as_str(), spawn.claimed.peer.as_str()), ("alice", "10.0.4.17"));
@@ -109,7 +109,7 @@ fn a_refusal_leaves_no_job_and_frees_request_id_and_name() {
 #[test]
 fn a_command_that_does_not_exist_is_a_job_in_state_error_with_status_127() {
     let rig = Rig::new();
-    rig.fake.world().script.push_back(OnSpawn::NotStarted("exec", 2));
+    rig.fake.world().script.push_back(OnSpawn::NotStarted(Step::Exec, 2));
     let job = rig.start(&alice(), ask("r1")).unwrap().job;
     assert_eq!(job.state, JobState::Ended(EndState::Error));
     let how = job.end.clone().unwrap();

@@ -10,7 +10,7 @@ fn member(group: &str, memory: u64, cpu_milli: u64) -> Option<Membership> {
 }
 
 fn born(charge: Charge) -> Change {
-    let limits = Limits { memory: charge.memory, cpu_milli: charge.cpu_milli, ..limits() };
+    let limits = limits().with(Limit::Memory, charge.memory).with(Limit::Cpu, charge.cpu_milli);
     Change::Started { pid: 4821, uid: 1_900_000_412, started_ns: 5, limits }
 }
 

@@ -9,7 +9,7 @@ mod mending;
 mod opening;
 mod trouble;
 
-use ipc_protocol::{InputDigest, JobId, Limits, StopFact};
+use ipc_protocol::{InputDigest, JobId, Limit, Limits, StopFact};
 use tempfile::TempDir;
 
 use super::*;
@@ -77,18 +77,18 @@ pub(super) fn new_job(number: u32) -> NewJob {
 }
 
 pub(super) fn limits() -> Limits {
-    Limits {
-        cpu_milli: 2000,
-        cpu_weight: 100,
-        memory: 1 << 30,
-        swap: 0,
-        pids: 512,
-        io_read: None,
-        io_write: Some(1 << 20),
-        io_read_ops: None,
-        io_write_ops: Some(100),
-        timeout_ms: Some(86_400_000),
-    }
+    [
+        (Limit::Cpu, 2000),
+        (Limit::CpuWeight, 100),
+        (Limit::Memory, 1 << 30),
+        (Limit::Swap, 0),
+        (Limit::Pids, 512),
+        (Limit::IoWrite, 1 << 20),
+        (Limit::IoWriteOps, 100),
+        (Limit::Timeout, 86_400_000),
+    ]
+    .into_iter()
+    .fold(Limits::default(), |limits, (limit, value)| limits.with(limit, value))
 }
 
 pub(super) fn started(number: u32) -> Change {

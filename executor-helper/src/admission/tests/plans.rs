@@ -2,13 +2,20 @@
 
 use std::ffi::CString;
 
-use ipc_protocol::{JobId, LimitsAsk, Phase, Spawn};
+use ipc_protocol::{JobId, Limit, Limits, Phase, Spawn};
 
-use super::{JOB, POOL_UID, plan, spawn};
-use crate::admission::{JobPlan, printable};
+use super::{EPOCH, JOB, POOL_UID, config, plan, spawn};
+use crate::{
+    admission::{JobPlan, fingerprint, printable},
+    plan::namespace,
+};
 
 fn environment(plan: &JobPlan) -> Vec<String> {
-    plan.parts().env.iter().map(|variable| variable.to_str().unwrap().to_owned()).collect()
+    plan.env.iter().map(|variable| variable.to_str().unwrap().to_owned()).collect()
+}
+
+fn ids(plan: &JobPlan) -> (u32, u32) {
+    (plan.entry.uid, plan.gid)
 }
 
 fn texts(strings: &[CString]) -> Vec<&str> {
@@ -19,22 +26,22 @@ fn texts(strings: &[CString]) -> Vec<&str> {
 fn a_pooled_job_has_a_user_a_group_and_a_directory_of_its_own() {
     let plan = plan(&spawn("standard", &["make", "test"]));
     let directory = format!("/work/{JOB}");
-    assert_eq!(plan.ids(), (POOL_UID, POOL_UID));
-    assert!(plan.is_pooled() && plan.parts().groups.is_empty());
-    assert_eq!(plan.directory().unwrap().to_str().unwrap(), directory);
-    assert_eq!(plan.parts().cwd.to_str().unwrap(), directory);
-    assert_eq!(texts(plan.parts().argv), ["make", "test"]);
-    assert_eq!(plan.entry().phase, Phase::Starting);
+    assert_eq!(ids(&plan), (POOL_UID, POOL_UID));
+    assert!(plan.pooled && plan.groups.is_empty());
+    assert_eq!(plan.directory.as_ref().unwrap().to_str().unwrap(), directory);
+    assert_eq!(plan.cwd.to_str().unwrap(), directory);
+    assert_eq!(texts(&plan.argv), ["make", "test"]);
+    assert_eq!(plan.entry.phase, Phase::Starting);
 }
 
 #[test]
 fn a_bare_command_is_looked_up_in_the_profiles_path_and_nowhere_else() {
     let found = plan(&spawn("standard", &["make"]));
-    assert_eq!(texts(found.parts().candidates), ["/usr/local/bin/make", "/usr/bin/make", "/bin/make"]);
+    assert_eq!(texts(&found.candidates), ["/usr/local/bin/make", "/usr/bin/make", "/bin/make"]);
     let with_path = plan(&Spawn { env: vec![("PATH".into(), b"/evil".to_vec())], ..spawn("open", &["make"]) });
-    assert_eq!(texts(with_path.parts().candidates), ["/usr/local/bin/make", "/usr/bin/make", "/bin/make"]);
+    assert_eq!(texts(&with_path.candidates), ["/usr/local/bin/make", "/usr/bin/make", "/bin/make"]);
     for path in ["/bin/make", "./make", "a/b"] {
-        assert_eq!(texts(plan(&spawn("standard", &[path])).parts().candidates), [path]);
+        assert_eq!(texts(&plan(&spawn("standard", &[path])).candidates), [path]);
     }
 }
 
@@ -43,7 +50,7 @@ fn the_environment_is_the_executors_then_the_profiles_then_the_requests() {
     let asked =
         Spawn { env: vec![("HOME".into(), b"/x".to_vec()), ("CI".into(), vec![0xff])], ..spawn("standard", &["env"]) };
     let plan = plan(&asked);
-    let raw: Vec<_> = plan.parts().env.iter().map(|v| v.as_bytes().to_vec()).collect();
+    let raw: Vec<_> = plan.env.iter().map(|v| v.as_bytes().to_vec()).collect();
     assert!(raw.contains(&b"CI=\xff".to_vec()));
     let home = format!("TMPDIR=/work/{JOB}");
     for variable in [
@@ -74,11 +81,11 @@ fn a_variable_said_twice_is_there_once_with_its_last_value() {
 #[test]
 fn a_fixed_command_runs_as_its_user_with_its_words() {
     let plan = plan(&spawn("deploy-web", &[]));
-    assert_eq!(plan.ids(), (1000, 1000));
-    assert!(!plan.is_pooled());
-    assert_eq!(texts(plan.parts().argv), ["/usr/local/bin/deploy-web", "--now"]);
-    assert_eq!(plan.directory(), None);
-    assert_eq!(plan.parts().cwd.to_str().unwrap(), "/srv/www");
+    assert_eq!(ids(&plan), (1000, 1000));
+    assert!(!plan.pooled);
+    assert_eq!(texts(&plan.argv), ["/usr/local/bin/deploy-web", "--now"]);
+    assert_eq!(plan.directory.as_ref(), None);
+    assert_eq!(plan.cwd.to_str().unwrap(), "/srv/www");
     assert!(environment(&plan).contains(&"HOME=/home/deploy".to_owned()));
     assert!(environment(&plan).contains(&"USER=deploy".to_owned()));
     assert!(environment(&plan).contains(&"TMPDIR=/tmp".to_owned()));
@@ -87,28 +94,55 @@ fn a_fixed_command_runs_as_its_user_with_its_words() {
 #[test]
 fn a_named_user_has_the_listed_groups() {
     let plan = plan(&spawn("ops", &["id"]));
-    assert_eq!((plan.ids(), plan.parts().groups), ((1002, 1002), &[998][..]));
+    assert_eq!((ids(&plan), &plan.groups[..]), ((1002, 1002), &[998][..]));
 }
 
 #[test]
 fn a_listed_directory_is_entered_and_a_pooled_job_still_has_its_own() {
     let plan = plan(&Spawn { cwd: Some("/srv/src".into()), ..spawn("standard", &["pwd"]) });
-    assert_eq!(plan.parts().cwd.to_str().unwrap(), "/srv/src");
-    assert!(plan.directory().is_some());
+    assert_eq!(plan.cwd.to_str().unwrap(), "/srv/src");
+    assert!(plan.directory.as_ref().is_some());
 }
 
 #[test]
 fn what_is_left_out_gets_the_default() {
-    let limits = plan(&spawn("standard", &["true"])).entry().limits;
-    assert_eq!((limits.cpu_milli, limits.cpu_weight), (2000, 100));
-    assert_eq!((limits.memory, limits.swap, limits.pids), (1 << 30, 0, 512));
-    assert_eq!((limits.io_read, limits.io_write), (None, None));
-    assert_eq!(limits.timeout_ms, Some(86_400_000));
+    let given = plan(&spawn("standard", &["true"])).entry.limits;
+    let expected = Limits::default()
+        .with(Limit::Cpu, 2000)
+        .with(Limit::CpuWeight, 100)
+        .with(Limit::Memory, 1 << 30)
+        .with(Limit::Swap, 0)
+        .with(Limit::Pids, 512)
+        .with(Limit::Timeout, 86_400_000);
+    assert_eq!(given, expected);
+}
+
+#[test]
+fn what_is_asked_for_within_the_maximum_is_given() {
+    let asked = Limits::default()
+        .with(Limit::Cpu, 10)
+        .with(Limit::CpuWeight, 10_000)
+        .with(Limit::Memory, 16 << 30)
+        .with(Limit::Swap, 0)
+        .with(Limit::Pids, 4096)
+        .with(Limit::IoRead, 1)
+        .with(Limit::IoWrite, 100 << 20)
+        .with(Limit::IoReadOps, u64::MAX)
+        .with(Limit::IoWriteOps, 1)
+        .with(Limit::Timeout, 604_800_000);
+    assert_eq!(plan(&Spawn { limits: asked, ..spawn("standard", &["true"]) }).entry.limits, asked);
 }
 
 #[test]
 fn a_deadline_that_only_has_a_maximum_is_the_maximum() {
-    assert_eq!(plan(&spawn("open", &["true"])).entry().limits.timeout_ms, Some(600_000));
+    assert_eq!(plan(&spawn("open", &["true"])).entry.limits.get(Limit::Timeout), Some(600_000));
+}
+
+// The bound of the standard input is no limit of what runs.
+#[test]
+fn a_bound_of_the_input_is_not_among_the_limits_in_force() {
+    let limits = Limits::default().with(Limit::Input, 1);
+    assert_eq!(plan(&Spawn { limits, ..spawn("standard", &["true"]) }).entry.limits.get(Limit::Input), None);
 }
 
 // The kernel counts pages; the limit that reads back must be the one that was written, and never more than was allowed.
@@ -117,10 +151,25 @@ fn memory_is_whole_pages_and_never_more_than_asked_for() {
     for (asked, given) in
         [(1 << 20, 1 << 20), ((1 << 20) + 1, 1 << 20), (5_000_000, 4_997_120), ((16 << 30) + 1, 16 << 30)]
     {
-        let limits = LimitsAsk { memory: Some(asked), ..LimitsAsk::default() };
-        let given_to = plan(&Spawn { limits, ..spawn("standard", &["true"]) }).entry().limits;
-        assert_eq!(given_to.memory, given, "{asked}");
+        let limits = Limits::default().with(Limit::Memory, asked);
+        let given_to = plan(&Spawn { limits, ..spawn("standard", &["true"]) }).entry.limits;
+        assert_eq!(given_to.get(Limit::Memory), Some(given), "{asked}");
     }
+}
+
+#[test]
+fn everything_else_of_a_plan_is_the_profiles_and_the_filters_are_this_machines() {
+    let asked = spawn("standard", &["true"]);
+    let standard = plan(&asked);
+    assert_eq!((standard.epoch, standard.fingerprint), (EPOCH, fingerprint(&asked)));
+    assert_eq!((standard.umask, standard.oom_score), (0o022, 500));
+    assert_eq!(standard.namespaces, namespace::PID | namespace::MOUNT);
+    assert_eq!((&standard.filters, &standard.keeper_filter), (&config().filters.job, &config().filters.keeper));
+    assert_eq!(standard.folder.as_c_str(), c"/work");
+    let ops = plan(&spawn("ops", &["id"]));
+    assert_eq!((ops.umask, ops.oom_score, &ops.rlimits[..]), (0o077, 1000, &[(7, 1024, 4096)][..]));
+    assert_eq!((ops.namespaces, ops.filters.len()), (0, 0));
+    assert_eq!(ops.keeper_filter, config().filters.keeper, "a keeper is confined whatever its job is");
 }
 
 #[test]
@@ -128,12 +177,12 @@ fn long_arguments_are_cut_in_what_is_told_and_whole_in_what_is_run() {
     let words = ["x".repeat(3000), "y".repeat(3000), "z".to_owned()];
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let plan = plan(&spawn("standard", &words));
-    assert_eq!(texts(plan.parts().argv), words);
-    let told = &plan.entry().argv;
+    assert_eq!(texts(&plan.argv), words);
+    let told = &plan.entry.argv;
     assert!(told.iter().map(|word| word.len() + 1).sum::<usize>() <= 4096 + told.len());
     assert_eq!(told[0].len(), 3000);
     let many: Vec<&str> = std::iter::repeat_n("w", 5000).collect();
-    assert!(super::plan(&spawn("standard", &many)).entry().argv.len() <= 256);
+    assert!(super::plan(&spawn("standard", &many)).entry.argv.len() <= 256);
 }
 
 #[test]
@@ -146,7 +195,7 @@ fn bytes_of_a_peer_are_shown_without_control_characters_and_cut() {
 fn the_jobs_directory_is_named_by_its_id_alone() {
     let job = JobId::from_bytes(*b"/../../etc/passw");
     let plan = plan(&Spawn { job, ..spawn("standard", &["true"]) });
-    let directory = plan.directory().unwrap().to_str().unwrap().to_owned();
+    let directory = plan.directory.as_ref().unwrap().to_str().unwrap().to_owned();
     assert_eq!(directory, format!("/work/{job}"));
     assert!(!directory.contains(".."));
 }

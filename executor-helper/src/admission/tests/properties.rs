@@ -2,13 +2,13 @@
 
 use std::ffi::CString;
 
-use ipc_protocol::{ARGUMENT_BYTES_MAX, Claimed, InputDigest, JobId, LimitsAsk, Spawn};
+use ipc_protocol::{ARGUMENT_BYTES_MAX, Claimed, InputDigest, JobId, Limit, Limits, Spawn};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
-use super::POOL_UID;
+use super::{EPOCH, POOL_UID};
 use crate::{
     admission::{JobPlan, admit},
-    config::{Config, FRESH, Profile, RunAs, fields},
+    config::{Config, FRESH, Profile, RunAs},
 };
 
 const NEVER: [&str; 5] = ["GCONV_PATH", "GLIBC_TUNABLES", "TZDIR", "RES_OPTIONS", "HOSTALIASES"];
@@ -44,23 +44,12 @@ fn amount() -> impl Strategy<Value = Option<u64>> {
     option::of(prop_oneof![3 => borders, 2 => 0u64..10_000, 1 => any::<u64>()])
 }
 
-fn ask() -> impl Strategy<Value = LimitsAsk> {
-    proptest::array::uniform10(prop_oneof![12 => Just(None), 1 => amount()]).prop_map(
-        |[cpu_milli, cpu_weight, memory, swap, pids, io_read, io_write, io_read_ops, io_write_ops, timeout_ms]| {
-            LimitsAsk {
-                cpu_milli,
-                cpu_weight,
-                memory,
-                swap,
-                pids,
-                io_read,
-                io_write,
-                io_read_ops,
-                io_write_ops,
-                timeout_ms,
-            }
-        },
-    )
+fn ask() -> impl Strategy<Value = Limits> {
+    vec(prop_oneof![12 => Just(None), 1 => amount()], Limit::ALL.len()).prop_map(|amounts| {
+        let mut limits = Limits::default();
+        Limit::ALL.into_iter().zip(amounts).for_each(|(limit, amount)| limits.set(limit, amount));
+        limits
+    })
 }
 
 fn any_spawn() -> impl Strategy<Value = Spawn> {
@@ -91,46 +80,39 @@ fn variable(variable: &CString) -> (String, Vec<u8>) {
 }
 
 fn within_ids(plan: &JobPlan, profile: &Profile) {
-    let (uid, gid) = plan.ids();
+    let (uid, gid) = (plan.entry.uid, plan.gid);
     assert!(uid != 0 && gid != 0 && uid != 900);
-    match &profile.run_as {
-        RunAs::Pool => assert!((uid, gid) == (POOL_UID, POOL_UID) && plan.parts().groups.is_empty()),
+    match &profile.user {
+        RunAs::Pool => assert!((uid, gid) == (POOL_UID, POOL_UID) && plan.groups.is_empty()),
         RunAs::Named(user, groups) => {
             assert_eq!((uid, gid), (user.uid, user.gid));
-            assert_eq!(plan.parts().groups, groups);
+            assert_eq!(&plan.groups, groups);
         }
     }
 }
 
 fn within_limits(plan: &JobPlan, profile: &Profile) {
-    let limits = plan.entry().limits;
-    let given = LimitsAsk {
-        cpu_milli: Some(limits.cpu_milli),
-        cpu_weight: Some(limits.cpu_weight),
-        memory: Some(limits.memory),
-        swap: Some(limits.swap),
-        pids: Some(limits.pids),
-        io_read: limits.io_read,
-        io_write: limits.io_write,
-        io_read_ops: limits.io_read_ops,
-        io_write_ops: limits.io_write_ops,
-        timeout_ms: limits.timeout_ms,
-    };
-    for ((name, given), (_, max)) in fields(&given).into_iter().zip(fields(&profile.max)) {
+    let limits = plan.entry.limits;
+    assert_eq!(limits.get(Limit::Input), None);
+    for limit in Limit::ALL.into_iter().filter(|limit| *limit != Limit::Input) {
+        let (name, given, max) = (limit.name(), limits.get(limit), profile.limits.max.get(limit));
         if let (Some(given), Some(max)) = (given, max) {
             assert!(given <= max, "{name} {given} above {max}");
         }
-        if name != "swap" {
+        if limit != Limit::Swap {
             assert!(given != Some(0), "{name} is 0");
         }
         assert!(max.is_none() || given.is_some() || name.starts_with("io_"), "{name} is not bounded");
     }
-    assert!((1..=10_000).contains(&limits.cpu_weight));
-    assert!(limits.memory >= 1 << 20 && limits.memory.is_multiple_of(4096) && limits.swap.is_multiple_of(4096));
+    let given = |limit| limits.get(limit).unwrap();
+    assert!((1..=10_000).contains(&given(Limit::CpuWeight)));
+    assert!(given(Limit::Cpu) >= 10 && given(Limit::Pids) > 0);
+    let (memory, swap) = (given(Limit::Memory), given(Limit::Swap));
+    assert!(memory >= 1 << 20 && memory.is_multiple_of(4096) && swap.is_multiple_of(4096));
 }
 
 fn within_words(plan: &JobPlan, spawn: &Spawn, profile: &Profile) {
-    let words = plan.parts().argv;
+    let words = &plan.argv;
     let bytes: usize = words.iter().map(|word| word.as_bytes_with_nul().len()).sum();
     let asked: usize = spawn.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
     assert!(bytes + asked <= ARGUMENT_BYTES_MAX);
@@ -139,7 +121,7 @@ fn within_words(plan: &JobPlan, spawn: &Spawn, profile: &Profile) {
         None => assert!(words.iter().map(|word| word.to_bytes()).eq(spawn.argv.iter().map(Vec::as_slice))),
     }
     let first = words[0].to_bytes();
-    for candidate in plan.parts().candidates {
+    for candidate in &plan.candidates {
         let folder = candidate.to_bytes().strip_suffix(first).unwrap();
         let listed = || profile.path.split(':').any(|dir| folder.strip_suffix(b"/") == Some(dir.as_bytes()));
         assert!(folder.is_empty() && first.contains(&b'/') || listed());
@@ -147,7 +129,7 @@ fn within_words(plan: &JobPlan, spawn: &Spawn, profile: &Profile) {
 }
 
 fn within_environment(plan: &JobPlan, spawn: &Spawn, profile: &Profile) {
-    let variables: Vec<_> = plan.parts().env.iter().map(variable).collect();
+    let variables: Vec<_> = plan.env.iter().map(variable).collect();
     for (name, value) in &variables {
         let of_profile = profile.env.iter().any(|(n, v)| n == name && v.as_bytes() == value);
         let of_request = spawn.env.iter().any(|(n, v)| n == name && v == value);
@@ -167,15 +149,15 @@ fn within_environment(plan: &JobPlan, spawn: &Spawn, profile: &Profile) {
 }
 
 fn within_directory(plan: &JobPlan, config: &Config, profile: &Profile) {
-    let own = config.work_dir.join(plan.job().to_string());
+    let own = config.work_dir.join(plan.entry.job.to_string());
     let own = own.to_str().unwrap();
-    if let Some(directory) = plan.directory() {
+    if let Some(directory) = plan.directory.as_ref() {
         assert_eq!(directory.to_str().unwrap(), own);
     }
-    let cwd = plan.parts().cwd.to_str().unwrap();
-    let fresh = cwd == own && plan.directory().is_some() && profile.cwd.iter().any(|dir| dir == FRESH);
+    let cwd = plan.cwd.to_str().unwrap();
+    let fresh = cwd == own && plan.directory.as_ref().is_some() && profile.cwd.iter().any(|dir| dir == FRESH);
     assert!(fresh || profile.cwd.iter().any(|dir| dir == cwd), "{cwd}");
-    assert!(profile.run_as != RunAs::Pool || plan.directory().is_some(), "a pooled job without a directory");
+    assert!(profile.user != RunAs::Pool || plan.directory.as_ref().is_some(), "a pooled job without a directory");
 }
 
 proptest! {
@@ -184,15 +166,15 @@ proptest! {
     #[test]
     fn no_request_becomes_a_plan_outside_its_profile(spawn in any_spawn()) {
         let config = super::config();
-        if let Ok(plan) = admit(&spawn, config, POOL_UID) {
-            let profile = config.profile(&spawn.profile).unwrap();
+        if let Ok(plan) = admit(&spawn, config, POOL_UID, EPOCH) {
+            let profile = &config.profiles[&spawn.profile];
             within_ids(&plan, profile);
             within_limits(&plan, profile);
             within_words(&plan, &spawn, profile);
             within_environment(&plan, &spawn, profile);
             within_directory(&plan, config, profile);
-            assert!(plan.input().is_none_or(|input| input.bytes <= profile.input_max));
-            assert_eq!(plan.namespaces(), profile.namespaces);
+            assert!(plan.entry.input.is_none_or(|input| Some(input.bytes) <= profile.limits.max.get(Limit::Input)));
+            assert_eq!(plan.namespaces, profile.namespaces);
         }
     }
 }
@@ -202,8 +184,8 @@ proptest! {
 fn many_of_these_requests_are_admitted() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
     let (config, mut runner) = (super::config(), TestRunner::deterministic());
-    let admitted =
-        (0..500).filter(|_| admit(&any_spawn().new_tree(&mut runner).unwrap().current(), config, POOL_UID).is_ok());
+    let admitted = (0..500)
+        .filter(|_| admit(&any_spawn().new_tree(&mut runner).unwrap().current(), config, POOL_UID, EPOCH).is_ok());
     let admitted = admitted.count();
     assert!(admitted > 50, "{admitted} of 500");
 }

@@ -1,8 +1,8 @@
 //! Every reason to refuse, with the class that becomes a gRPC code and the field that people are shown.
 
-use ipc_protocol::{ARGUMENT_BYTES_MAX, Claimed, InputDigest, LimitsAsk, Refusal, Spawn};
+use ipc_protocol::{ARGUMENT_BYTES_MAX, Claimed, InputDigest, Limit, Limits, Refusal, Spawn};
 
-use super::{POOL_UID, config, plan, refusal, spawn};
+use super::{EPOCH, POOL_UID, config, plan, refusal, spawn};
 use crate::admission::{Refused, admit};
 
 #[track_caller]
@@ -63,46 +63,45 @@ fn arguments_and_environment_have_one_bound_together() {
     refused(&many, Refusal::Invalid, "command", "above 131072");
 }
 
+fn limited(limit: Limit, value: u64) -> Spawn {
+    standard(|s| s.limits = Limits::default().with(limit, value))
+}
+
 #[test]
 fn limits_above_the_maximum_are_refused_by_name_with_both_numbers() {
-    let limits = |limits: LimitsAsk| standard(|s| s.limits = limits);
-    let none = LimitsAsk::default();
-    for (ask, field, says) in [
+    for (limit, value, field, says) in [
         (
-            LimitsAsk { memory: Some(34_359_738_368), ..none },
+            Limit::Memory,
+            34_359_738_368,
             "limits.memory",
             "memory 34359738368 is above the most that profile standard allows, 17179869185",
         ),
-        (LimitsAsk { cpu_milli: Some(8001), ..none }, "limits.cpu", "cpu 8001 is above"),
-        (LimitsAsk { cpu_weight: Some(10_001), ..none }, "limits.cpu_weight", "cpu_weight 10001 is above"),
-        (
-            LimitsAsk { swap: Some(1), ..none },
-            "limits.swap",
-            "swap 1 is above the most that profile standard allows, 0",
-        ),
-        (LimitsAsk { pids: Some(4097), ..none }, "limits.pids", "pids 4097 is above"),
-        (LimitsAsk { io_write: Some((100 << 20) + 1), ..none }, "limits.io_write", "io_write 104857601 is above"),
-        (LimitsAsk { timeout_ms: Some(604_800_001), ..none }, "limits.timeout", "timeout 604800001 is above"),
-        (LimitsAsk { memory: Some(u64::MAX), ..none }, "limits.memory", "above"),
+        (Limit::Cpu, 8001, "limits.cpu", "cpu 8001 is above"),
+        (Limit::CpuWeight, 10_001, "limits.cpu_weight", "cpu_weight 10001 is above"),
+        (Limit::Swap, 1, "limits.swap", "swap 1 is above the most that profile standard allows, 0"),
+        (Limit::Pids, 4097, "limits.pids", "pids 4097 is above"),
+        (Limit::IoWrite, (100 << 20) + 1, "limits.io_write", "io_write 104857601 is above"),
+        (Limit::Timeout, 604_800_001, "limits.timeout", "timeout 604800001 is above"),
+        (Limit::Memory, u64::MAX, "limits.memory", "above"),
     ] {
-        refused(&limits(ask), Refusal::Invalid, field, says);
+        refused(&limited(limit, value), Refusal::Invalid, field, says);
     }
 }
 
 #[test]
 fn limits_that_let_nothing_run_are_refused() {
-    let none = LimitsAsk::default();
-    for (ask, field) in [
-        (LimitsAsk { memory: Some(1024 * 1024 - 1), ..none }, "limits.memory"),
-        (LimitsAsk { memory: Some(0), ..none }, "limits.memory"),
-        (LimitsAsk { cpu_milli: Some(9), ..none }, "limits.cpu"),
-        (LimitsAsk { cpu_weight: Some(0), ..none }, "limits.cpu_weight"),
-        (LimitsAsk { pids: Some(0), ..none }, "limits.pids"),
-        (LimitsAsk { io_read: Some(0), ..none }, "limits.io_read"),
-        (LimitsAsk { io_write_ops: Some(0), ..none }, "limits.io_write_ops"),
-        (LimitsAsk { timeout_ms: Some(0), ..none }, "limits.timeout"),
+    for (limit, value, field) in [
+        (Limit::Memory, 1024 * 1024 - 1, "limits.memory"),
+        (Limit::Memory, 0, "limits.memory"),
+        (Limit::Cpu, 9, "limits.cpu"),
+        (Limit::CpuWeight, 0, "limits.cpu_weight"),
+        (Limit::Pids, 0, "limits.pids"),
+        (Limit::IoRead, 0, "limits.io_read"),
+        (Limit::IoReadOps, 0, "limits.io_read_ops"),
+        (Limit::IoWriteOps, 0, "limits.io_write_ops"),
+        (Limit::Timeout, 0, "limits.timeout"),
     ] {
-        refused(&standard(|s| s.limits = ask), Refusal::Invalid, field, "is below the least that");
+        refused(&limited(limit, value), Refusal::Invalid, field, "is below the least that");
     }
 }
 
@@ -119,18 +118,8 @@ fn input_above_the_profiles_bound_is_refused() {
 #[test]
 fn a_directory_is_one_of_the_profiles_or_none() {
     for dir in [
-        "/srv",
-        "/srv/src/",
-        "/srv/src/..",
-        "/srv/src/../../etc",
-        "/srv//src",
-        "srv/src",
-        "/",
-        "",
-        "~",
-        "/srv/src\0",
-        "fresh",
-        "fresh/..",
+        "/srv", "/srv/src/", "/srv/src/..", "/srv/src/../../etc", "/srv//src", "srv/src", "/", "", "~", "/srv/src\0",
+        "fresh", "fresh/..",
     ] {
         let asked = standard(|s| s.cwd = Some(dir.into()));
         refused(&asked, Refusal::Invalid, "cwd", "is not among those of profile standard: fresh, /srv/src");
@@ -157,21 +146,8 @@ fn names_that_a_request_may_not_set_are_refused() {
 #[test]
 fn names_that_change_what_a_program_loads_are_refused_even_where_every_name_is_allowed() {
     for name in [
-        "LD_PRELOAD",
-        "LD_LIBRARY_PATH",
-        "LD_",
-        "GCONV_PATH",
-        "GETCONF_DIR",
-        "GLIBC_TUNABLES",
-        "HOSTALIASES",
-        "LOCALDOMAIN",
-        "LOCPATH",
-        "MALLOC_CHECK_",
-        "NIS_PATH",
-        "NLSPATH",
-        "RESOLV_HOST_CONF",
-        "RES_OPTIONS",
-        "TZDIR",
+        "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_", "GCONV_PATH", "GETCONF_DIR", "GLIBC_TUNABLES", "HOSTALIASES",
+        "LOCALDOMAIN", "LOCPATH", "MALLOC_CHECK_", "NIS_PATH", "NLSPATH", "RESOLV_HOST_CONF", "RES_OPTIONS", "TZDIR",
         "AIRLOCK_JOB_ID",
     ] {
         let asked = Spawn { env: vec![(name.into(), b"x".to_vec())], ..spawn("open", &["true"]) };
@@ -212,9 +188,9 @@ fn names_of_whoever_asks_are_bounded() {
 #[test]
 fn ids_that_never_run_a_job_are_refused_wherever_they_come_from() {
     for uid in [0, 900, u32::MAX] {
-        let refused = admit(&spawn("standard", &["true"]), config(), uid).unwrap_err();
+        let refused = admit(&spawn("standard", &["true"]), config(), uid, EPOCH).unwrap_err();
         assert_eq!(refused.refusal, Refusal::Host);
         assert!(refused.message.contains("can never run a job"), "{}", refused.message);
     }
-    admit(&spawn("standard", &["true"]), config(), POOL_UID).unwrap();
+    admit(&spawn("standard", &["true"]), config(), POOL_UID, EPOCH).unwrap();
 }

@@ -14,7 +14,7 @@ fn a_torn_last_line_is_cut_off_and_the_chain_goes_on() {
         fs::write(trail.path(), format!("{whole}{torn}")).unwrap();
         let mut audit = trail.open();
         assert_eq!(trail.text(), whole);
-        assert_eq!(audit.head().0, 2);
+        assert_eq!(audit.seq, 2);
         audit.write("started", &[]).unwrap();
         assert_eq!(trail.verify(None).unwrap().0, 3);
     }
@@ -84,7 +84,7 @@ fn a_line_that_finds_no_room_leaves_nothing_and_the_next_one_fits() {
         assert!(written < 100, "the disk never fills");
     };
     assert_eq!(error.raw_os_error(), Some(28), "{error}");
-    assert_eq!(audit.head().0, written);
+    assert_eq!(audit.seq, written);
     assert!(fs::read_to_string(&path).unwrap().ends_with("}\n"), "a part of a line was left");
     assert_eq!(verify([path.as_path()], None).unwrap().0, written);
 

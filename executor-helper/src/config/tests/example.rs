@@ -1,9 +1,11 @@
 //! The configuration that the manual shows.
 
+use ipc_protocol::Limit;
+
 use super::{parsed, with_profile};
 use crate::{
-    config::{RunAs, fields},
-    shared::plan::namespace,
+    config::{RunAs, Seccomp, UidRange},
+    plan::namespace,
 };
 
 const EXAMPLE: &str = r#"
@@ -53,54 +55,66 @@ limits.timeout = { default = "10m", max = "10m" }
 fn the_example_of_the_manual_is_a_configuration() {
     let config = parsed(EXAMPLE).unwrap();
     assert_eq!(config.frontend, (900, 900));
-    assert_eq!(config.pool, (1_900_000_000, 65_536));
+    assert_eq!(config.uid_pool, UidRange { first: 1_900_000_000, count: 65_536 });
     assert_eq!(config.ceilings.jobs, 1000);
-    assert_eq!(config.ceilings.cpu_milli, Some(14_000));
+    assert_eq!(config.ceilings.cpu, Some(14_000));
     assert_eq!(config.ceilings.starts_per_second, 200);
     assert!(config.ceilings.memory > 0 && config.ceilings.memory < rustix::system::sysinfo().totalram);
     assert!(config.keeper.ends_with("airlock-keeper"));
 
-    let standard = config.profile("standard").unwrap();
-    assert_eq!(standard.run_as, RunAs::Pool);
+    let standard = &config.profiles["standard"];
+    assert_eq!(standard.user, RunAs::Pool);
     assert_eq!(standard.namespaces, namespace::PID | namespace::MOUNT | namespace::IPC | namespace::UTS);
     assert_eq!(standard.umask, 0o022);
-    assert_eq!(standard.rlimits, [[4, 0, 0], [7, 1024, 65_536]]);
-    assert_eq!(standard.default.memory, Some(1 << 30));
-    assert_eq!(standard.max.timeout_ms, Some(7 * 86_400_000));
-    assert_eq!(standard.max.swap, Some(0));
-    assert_eq!(standard.input_max, 256 << 20);
-    assert!(standard.seccomp && standard.info().network && standard.info().fresh_cwd);
+    assert_eq!(standard.rlimits, [(4, 0, 0), (7, 1024, 65_536)]);
+    assert_eq!(standard.limits.default.get(Limit::Memory), Some(1 << 30));
+    assert_eq!(standard.limits.max.get(Limit::Timeout), Some(7 * 86_400_000));
+    assert_eq!(standard.limits.max.get(Limit::Swap), Some(0));
+    assert_eq!(standard.limits.max.get(Limit::Input), Some(256 << 20));
+    assert_eq!(standard.seccomp, Seccomp::Default);
+    assert!(standard.info().network && standard.info().fresh_cwd);
     assert_eq!(standard.info().cwd, ["/srv/src"]);
 
-    let deploy = config.profile("deploy-web").unwrap();
-    assert!(matches!(&deploy.run_as, RunAs::Named(user, groups) if user.uid == 1000 && groups.is_empty()));
+    let deploy = &config.profiles["deploy-web"];
+    assert!(matches!(&deploy.user, RunAs::Named(user, groups) if user.uid == 1000 && groups.is_empty()));
     assert_eq!(deploy.command.as_deref(), Some(&["/usr/local/bin/deploy-web".to_owned()][..]));
-    assert!(config.profile("nope").is_none());
+    assert!(!config.profiles.contains_key("nope"));
 }
 
 // "What a request leaves out gets the default, never unlimited": also where the file says nothing.
 #[test]
 fn every_profile_bounds_processor_memory_and_processes() {
-    for profile in parsed(EXAMPLE).unwrap().profiles {
-        for ((name, default), (_, max)) in fields(&profile.default).into_iter().zip(fields(&profile.max)) {
-            if matches!(name, "cpu" | "memory" | "swap" | "pids") {
-                assert!(default.is_some() && max.is_some(), "{} of {}", name, profile.name);
-            }
+    for (name, profile) in parsed(EXAMPLE).unwrap().profiles {
+        for limit in [Limit::Cpu, Limit::Memory, Limit::Swap, Limit::Pids] {
+            let bounds = (profile.limits.default.get(limit), profile.limits.max.get(limit));
+            assert!(matches!(bounds, (Some(_), Some(_))), "{} of {name}", limit.name());
         }
     }
 }
 
 #[test]
+fn people_are_told_of_the_default_profile_first() {
+    let text = with_profile("").replace("[profile.p]", "[profile.a]\nrun_as = \"pool\"\n[profile.standard]");
+    let names: Vec<String> = parsed(&text).unwrap().infos().into_iter().map(|profile| profile.name).collect();
+    assert_eq!(names, ["standard", "a"]);
+}
+
+#[test]
+fn a_profile_without_a_default_for_the_input_takes_none() {
+    assert_eq!(parsed(&with_profile("")).unwrap().profiles["p"].info().max.get(Limit::Input), None);
+}
+
+#[test]
 fn a_profile_says_nothing_about_the_network_when_it_has_none_of_its_own() {
     let config = parsed(&with_profile(r#"namespaces = ["pid", "mount", "net"]"#)).unwrap();
-    assert!(!config.profile("p").unwrap().info().network);
+    assert!(!config.profiles["p"].info().network);
 }
 
 #[test]
 fn a_named_user_has_exactly_the_groups_that_the_profile_lists() {
     let text = with_profile("").replace(r#"run_as = "pool""#, "run_as = \"ops\"\ngroups = [\"docker\", \"build\"]");
     let config = parsed(&text).unwrap();
-    match &config.profile("p").unwrap().run_as {
+    match &config.profiles["p"].user {
         RunAs::Named(user, groups) => assert_eq!((user.uid, user.gid, &groups[..]), (1002, 1002, &[998, 1003][..])),
         other => panic!("{other:?}"),
     }

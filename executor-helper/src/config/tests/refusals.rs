@@ -1,11 +1,17 @@
 //! Files that mean something they must not.
 
-use super::{parsed, users, users_of, why_not, with_profile};
-use crate::config::{Config, is_plain_absolute};
+use super::{parsed, users_of, why_not, with_profile};
+use crate::config::units::is_plain_absolute;
 
 fn refused(lines: &str, says: &str) {
     let why = why_not(&with_profile(lines));
     assert!(why.contains(says), "expected '{says}' in: {why}");
+}
+
+// Of a value, which stands on a line of its own: line 9 of the text.
+fn refused_value(line: &str, says: &str) {
+    let why = why_not(&with_profile(line));
+    assert_eq!(why, format!(":9: {says}"));
 }
 
 fn refused_instead(of: &str, instead: &str, says: &str) {
@@ -95,7 +101,7 @@ fn a_pool_has_no_system_user_and_no_end_beyond_the_numbers() {
 #[test]
 fn the_last_uids_of_a_pool_are_never_minus_one() {
     let config = parsed(&with_profile("").replace(RANGE, "first = 4294901759, count = 65536")).unwrap();
-    assert_eq!(config.pool.0 + (config.pool.1 - 1), u32::MAX - 1);
+    assert_eq!(config.uid_pool.first + (config.uid_pool.count - 1), u32::MAX - 1);
 }
 
 #[test]
@@ -137,8 +143,9 @@ fn a_host_without_subordinate_ids_is_read() {
 #[test]
 fn own_processes_need_own_mounts() {
     refused(r#"namespaces = ["pid"]"#, "namespace pid needs mount");
-    refused(r#"namespaces = ["user"]"#, "namespace 'user' is none of pid, mount, ipc, uts, net");
-    refused(r#"namespaces = ["Pid", "mount"]"#, "namespace 'Pid' is none of");
+    let none_of = |name| format!("namespace '{name}' is none of pid, mount, ipc, uts, net");
+    refused_value(r#"namespaces = ["user"]"#, &none_of("user"));
+    refused_value(r#"namespaces = ["Pid", "mount"]"#, &none_of("Pid"));
 }
 
 #[test]
@@ -169,37 +176,45 @@ fn what_must_be_bounded_needs_a_default_and_a_maximum() {
 
 #[test]
 fn amounts_that_are_none_are_named() {
-    refused(r#"limits.swap = { max = "lots" }"#, "limits.swap 'lots' is not such an amount");
-    refused(r#"limits.swap = { max = "1GB" }"#, "limits.swap '1GB' is not such an amount");
-    refused(r#"limits.swap = { max = "-1" }"#, "limits.swap '-1' is not such an amount");
-    refused(r#"limits.timeout = { max = "7w" }"#, "limits.timeout '7w' is not such an amount");
-    refused(r#"limits.io_read_ops = { max = "1K" }"#, "limits.io_read_ops '1K' is not such an amount");
-    refused(r#"limits.input = { max = "all" }"#, "limits.input 'all' is not such an amount");
-    refused(r#"limits.swap = { max = -1 }"#, "");
+    for (limit, amount) in [
+        ("swap", "lots"),
+        ("swap", "1GB"),
+        ("swap", "-1"),
+        ("timeout", "7q"),
+        ("io_read_ops", "1K"),
+        ("input", "all"),
+        ("cpu_weight", "1.5"),
+    ] {
+        let why = why_not(&with_profile(&format!("limits.{limit} = {{ max = \"{amount}\" }}")));
+        assert!(why.ends_with(&format!("limits.{limit} '{amount}' is not such an amount")), "{why}");
+    }
+    refused_value("limits.swap = { max = -1 }", "not a number or a text such as \"1.5G\"");
+}
+
+#[test]
+fn an_amount_in_a_table_of_its_own_is_named_with_the_line_of_the_table() {
+    let text = with_profile("[profile.q]\nrun_as = \"pool\"\n[profile.q.limits]\ncpu = { default = \"1\" }");
+    let why = why_not(&format!("{text}swap = {{ max = \"lots\" }}\n"));
+    assert_eq!(why, ":11: limits.swap 'lots' is not such an amount");
 }
 
 #[test]
 fn rlimits_have_known_names_and_their_soft_bound_is_not_above_the_hard_one() {
-    refused("rlimits = { nproc = 10 }", "rlimit 'nproc' is none of cpu, fsize, stack, core, nofile, memlock");
-    refused("rlimits = { as = 10 }", "rlimit 'as' is none of");
+    let none_of = |name| format!("rlimit '{name}' is none of cpu, fsize, stack, core, nofile, memlock");
+    refused_value("rlimits = { nproc = 10 }", &none_of("nproc"));
+    refused_value("rlimits = { as = 10 }", &none_of("as"));
     for bad in [r#""2048:1024""#, r#""1024""#, r#"":""#, r#""a:b""#, r#""-1:5""#] {
-        refused(&format!("rlimits = {{ nofile = {bad} }}"), "rlimit nofile is not a number or \"soft:hard\"");
+        refused_value(&format!("rlimits = {{ nofile = {bad} }}"), "rlimit nofile is not a number or \"soft:hard\"");
     }
     let config = parsed(&with_profile(r#"rlimits = { nofile = "1K:2K", stack = 4096 }"#)).unwrap();
-    assert_eq!(config.profile("p").unwrap().rlimits, [[7, 1024, 2048], [3, 4096, 4096]]);
+    assert_eq!(config.profiles["p"].rlimits, [(7, 1024, 2048), (3, 4096, 4096)]);
 }
 
 #[test]
 fn paths_are_absolute_and_plain() {
     let cwd = "cwd must list \"fresh\" or absolute paths without '..'";
     for bad in [
-        "[]",
-        r#"["srv"]"#,
-        r#"["/srv/../etc"]"#,
-        r#"["/srv//x"]"#,
-        r#"["/srv/"]"#,
-        r#"["/"]"#,
-        r#"[""]"#,
+        "[]", r#"["srv"]"#, r#"["/srv/../etc"]"#, r#"["/srv//x"]"#, r#"["/srv/"]"#, r#"["/"]"#, r#"[""]"#,
         r#"["fresh", "."]"#,
     ] {
         refused(&format!("cwd = {bad}"), cwd);
@@ -213,7 +228,7 @@ fn paths_are_absolute_and_plain() {
     for key in ["socket", "work_dir", "audit", "keeper"] {
         for bad in ["relative", "/a/../b", ""] {
             let why = why_not(&format!("{key} = \"{bad}\"\n{}", with_profile("")));
-            assert!(why.contains(&format!("{key} '{bad}' is not an absolute path")), "{why}");
+            assert_eq!(why, format!(":1: '{bad}' is not an absolute path"), "{key}");
         }
     }
     for bad in ["", "/x", "x/", "../x", "a/../../b", "."] {
@@ -226,11 +241,12 @@ fn paths_are_absolute_and_plain() {
 
 #[test]
 fn other_values_that_mean_nothing_are_refused() {
-    refused(r#"umask = "9""#, "umask is not an octal number such as \"0022\"");
-    refused(r#"umask = "1777""#, "umask is not an octal number");
-    refused(r#"umask = "-1""#, "umask is not an octal number");
-    refused(r#"seccomp = "off""#, "seccomp 'off' is neither \"default\" nor \"none\"");
-    refused("oom_score = 70000", ":9: invalid value: integer `70000`, expected u16");
+    for bad in ["9", "1777", "-1", "", "0o22"] {
+        refused_value(&format!("umask = \"{bad}\""), "umask is not an octal number such as \"0022\"");
+    }
+    refused_value(r#"seccomp = "off""#, "unknown value 'off' in [profile.p]");
+    refused_value(r#"seccomp = "defualt""#, "unknown value 'defualt' in [profile.p]; did you mean 'default'?");
+    refused_value("oom_score = 70000", "invalid value: integer `70000`, expected u16");
     for (name, says) in
         [("\"a/b\"", "its name may have"), ("\"\"", "its name may have"), ("\"..\\u0000\"", "its name may have")]
     {
@@ -241,18 +257,31 @@ fn other_values_that_mean_nothing_are_refused() {
 #[test]
 fn ceilings_are_numbers_of_something() {
     let ceiling = |line: &str| why_not(&format!("ceilings.{line}\n{}", with_profile("")));
-    assert!(ceiling("memory = \"lots\"").contains("ceilings.memory 'lots' is not a size"));
-    assert!(ceiling("memory = \"0%\"").contains("ceilings.memory '0%' is not a size"));
-    assert!(ceiling("memory = \"101%\"").contains("ceilings.memory '101%' is not a size"));
-    assert!(ceiling("cpu = \"many\"").contains("ceilings.cpu 'many' is not a number of cores"));
-    assert!(ceiling("output_in_flight = \"x\"").contains("ceilings.output_in_flight 'x' is not a size"));
-    assert!(ceiling("jobs = -1").contains(":1:"));
+    for (line, says) in [
+        ("memory = \"lots\"", ":1: 'lots' is not a size"),
+        ("memory = \"0%\"", ":1: '0%' is not a size"),
+        ("memory = \"101%\"", ":1: '101%' is not a size"),
+        ("cpu = \"many\"", ":1: not a number of cores"),
+        ("output_in_flight = \"x\"", ":1: 'x' is not a size"),
+        ("input_in_flight = \"x\"", ":1: 'x' is not a size"),
+    ] {
+        assert_eq!(ceiling(line), says, "{line}");
+    }
+    assert!(ceiling("jobs = -1").starts_with(":1: "));
+    assert!(ceiling("jbos = 1").starts_with(":1: unknown key 'jbos' in the file; did you mean 'jobs'?"));
 }
 
 #[test]
-fn a_refusal_names_the_profile() {
-    refused(r#"umask = "x""#, "[profile.p]: umask");
-    let users = users();
-    let file = toml::from_str(&with_profile("seccomp = \"x\"")).map_err(|e| e.to_string()).unwrap();
-    assert!(Config::parse(file, &users).unwrap_err().starts_with("[profile.p]: "));
+fn a_file_without_a_pool_or_without_a_frontend_is_refused() {
+    let pool = format!("uid_pool = {{ {RANGE} }}");
+    refused_instead(&pool, "", "uid_pool 0+0 must lie above 1000");
+    let frontend = "frontend_user = \"airlock\"";
+    refused_instead(frontend, "", "frontend_user: there is no user '' in /etc/passwd");
+    refused_instead(frontend, "frontend_user = true", ":2: not the name or the number of a user");
+}
+
+#[test]
+fn a_refusal_of_what_a_profile_means_names_the_profile() {
+    let why = why_not(&with_profile(r#"path = "bin""#));
+    assert_eq!(why, ": [profile.p]: path must be absolute folders separated by ':'");
 }

@@ -1,81 +1,82 @@
-//! The sentence for each way in which a command does not come to run.
+//! The audit line of a start: everything that says what was started, and no value of a variable.
 
-use ipc_protocol::{JobEntry, StartError};
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use super::{Errno, KeeperStatus, Step, start_error};
+use ipc_protocol::{Claimed, InputDigest, Spawn};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{started_line, whole, words};
 use crate::{
     admission::{
         admit,
-        tests::{config, spawn},
+        tests::{JOB, config, spawn},
     },
-    shared::status::kernel_error,
+    audit::hex,
 };
 
-fn entry(word: &str) -> JobEntry {
-    match admit(&spawn("standard", &[word]), config(), 1_900_000_412) {
-        Ok(plan) => plan.entry().clone(),
-        Err(refused) => JobEntry { profile: refused.message, ..entry("true") },
+fn line(spawn: &Spawn) -> Map<String, Value> {
+    let plan = admit(spawn, config(), 1_900_000_412, 1).unwrap();
+    started_line(spawn, &plan).into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+#[test]
+fn a_line_says_who_asked_for_what_and_what_it_may_use() {
+    let claimed =
+        Claimed { owner: "alice".into(), serial: "5e1f".into(), peer: "10.0.4.17".into(), request: "0c5e".into() };
+    let line = line(&Spawn { claimed, ..spawn("standard", &["make", "test"]) });
+    assert_eq!(line["job"], json!(JOB.to_string()));
+    assert_eq!(line["request"], json!("0c5e"));
+    assert_eq!(line["claimed"], json!({ "owner": "alice", "serial": "5e1f", "peer": "10.0.4.17" }));
+    assert_eq!((&line["profile"], &line["uid"]), (&json!("standard"), &json!(1_900_000_412)));
+    assert_eq!((&line["argv"], &line["argv_whole"]), (&json!(["make", "test"]), &Value::Null));
+    assert_eq!((&line["cwd"], &line["merge"]), (&json!("default"), &json!(false)));
+    assert_eq!(line["input"], json!({ "bytes": 0 }));
+    let limits = json!({
+        "cpu": 2000, "cpu_weight": 100, "memory": 1 << 30, "swap": 0, "pids": 512, "timeout": 86_400_000
+    });
+    assert_eq!(line["limits"], limits);
+}
+
+#[test]
+fn the_input_is_named_by_its_length_and_hash() {
+    let input = Some(InputDigest { bytes: 7, sha256: [0xab; 32] });
+    let line = line(&Spawn { input, merge: true, cwd: Some("/srv/src".into()), ..spawn("standard", &["cat"]) });
+    assert_eq!(line["input"], json!({ "bytes": 7, "sha256": "ab".repeat(32) }));
+    assert_eq!((&line["cwd"], &line["merge"]), (&json!("/srv/src"), &json!(true)));
+}
+
+#[test]
+fn names_of_variables_are_written_and_values_are_not() {
+    let env = vec![("CI_TOKEN".into(), b"hunter2".to_vec()), ("HOME".into(), b"hunter2".to_vec())];
+    let line = line(&Spawn { env, ..spawn("standard", &["env"]) });
+    assert_eq!(line["env_names"], json!(["CI_TOKEN", "HOME"]));
+    assert!(!Value::Object(line).to_string().contains("hunter2"));
+}
+
+#[test]
+fn words_that_are_cut_are_named_by_the_length_and_hash_of_all_of_them() {
+    let long = "x".repeat(5000);
+    let line = line(&spawn("standard", &["echo", &long, "end"]));
+    let shown: usize = line["argv"].as_array().unwrap().iter().map(|word| word.as_str().unwrap().len()).sum();
+    assert!(shown <= 4096);
+    let all = format!("echo\0{long}\0end\0");
+    assert_eq!(line["argv_whole"], json!({ "bytes": all.len(), "sha256": hex(&Sha256::digest(&all)) }));
+}
+
+#[test]
+fn the_hash_is_there_exactly_when_something_is_not_shown() {
+    let words_of = |count: usize, length: usize| vec![vec![b'x'; length]; count];
+    for argv in [words_of(1, 0), words_of(256, 1), words_of(1, 4096)] {
+        assert_eq!(whole(&argv), Value::Null, "{} words", argv.len());
+    }
+    for argv in [words_of(257, 1), words_of(1, 4097), words_of(2, 2048), words_of(257, 0)] {
+        assert!(whole(&argv).is_object(), "{} words", argv.len());
     }
 }
 
-fn told(word: &str, step: Step, errno: u64, mode: u64) -> StartError {
-    let status = KeeperStatus { step: step as u64, errno, mode, owner: 1000, ..KeeperStatus::default() };
-    start_error(&entry(word), &status, "/usr/local/bin:/usr/bin:/bin", false)
-}
-
-fn number(errno: Errno) -> u64 {
-    errno.raw_os_error().unsigned_abs().into()
-}
-
 #[test]
-fn a_program_that_is_not_there_is_named_with_where_it_was_looked_for() {
-    let noent = number(Errno::NOENT);
-    let says = |word| told(word, Step::Exec, noent, 0).message;
-    assert_eq!(says("mkae"), "no program 'mkae' in /usr/local/bin:/usr/bin:/bin (profile standard)");
-    assert_eq!(says("/bin/x"), "no program '/bin/x' (profile standard)");
-    assert_eq!(
-        says("mkae test"),
-        "no program 'mkae test' in /usr/local/bin:/usr/bin:/bin (profile standard); for a shell line use: airlock run -- sh -c 'mkae test'"
-    );
-    let interpreter = told("./run.sh", Step::Exec, noent, 0o100_755).message;
-    assert_eq!(interpreter, "./run.sh exists, but the interpreter that it names does not");
-}
-
-#[test]
-fn a_file_that_is_not_executable_is_named_with_its_mode_and_owner() {
-    let error = told("/srv/src/run.sh", Step::Exec, number(Errno::ACCESS), 0o100_640);
-    assert_eq!(
-        error.message,
-        "/srv/src/run.sh exists but is not executable for uid 1900000412 (mode 0640, owner uid 1000)"
-    );
-    assert_eq!((error.step, error.name.as_str(), error.errno), (21, "exec", 13));
-}
-
-// A record of 0, or of anything else that is no error, must not end the executor: it would find the same record when it is
-// started again.
-#[test]
-fn a_death_before_the_exec_is_told_and_any_number_can_be_read() {
-    for errno in [0, 4096, 1 << 31, 1 << 32, u64::MAX] {
-        for step in Step::ALL {
-            let error = told("true", step, errno, 0);
-            assert_eq!(error.errno, 0);
-            assert!(error.message.contains("was killed at step"), "{}", error.message);
-        }
-    }
-    let unknown = KeeperStatus { step: 200, errno: 5, ..KeeperStatus::default() };
-    assert_eq!(start_error(&entry("true"), &unknown, "", false).name, "birth");
-}
-
-#[test]
-fn a_job_that_was_stopped_before_it_ran_says_so() {
-    let status = KeeperStatus { step: Step::Birth as u64, ..KeeperStatus::default() };
-    let error = start_error(&entry("true"), &status, "", true);
-    assert_eq!(error.message, "the job was stopped before its command ran");
-}
-
-#[test]
-fn numbers_of_errors_are_those_of_the_kernel_and_no_others() {
-    assert_eq!(kernel_error(2), Some(Errno::NOENT));
-    assert!((1..4096).all(|number| kernel_error(number).is_some()));
-    assert_eq!((kernel_error(0), kernel_error(4096), kernel_error(u64::MAX)), (None, None, None));
+fn bytes_that_are_no_text_are_shown_as_such_and_stay_one_word() {
+    let argv = [vec![0xff, b'a'], b"two words".to_vec()];
+    assert_eq!(words(argv.iter().map(Vec::as_slice)), json!(["\u{fffd}a", "two words"]));
 }

@@ -1,9 +1,9 @@
 //! What of the frontend survives a kill: records and logs, as far as the machines can tell the difference.
 
-use ipc_protocol::{End as Told, Facts, LostReason, Refusal, Stream};
+use ipc_protocol::{End as Told, Facts, LostReason, Refusal, StartError, Step, Stream};
 
 use super::executor::{End, Job};
-use crate::executor::fake::{limits, start_error};
+use crate::executor::fake::limits;
 use crate::jobs::machine::{Input, Written};
 use crate::jobs::told::{Born, Ending, Refused};
 
@@ -122,7 +122,7 @@ pub fn exited(end: End, totals: [u8; 2]) -> Ending {
 }
 
 pub fn not_started() -> Ending {
-    Ending::not_started(start_error("exec", 2), 0)
+    Ending::not_started(StartError::new(Step::Exec, 2), 0)
 }
 
 pub const REFUSED: Refused = Refused { refusal: Refusal::Ceiling, field: String::new(), message: String::new() };

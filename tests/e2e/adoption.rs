@@ -1,0 +1,48 @@
+//! What a new executor would find, asked before it is started.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use airlock_e2e::{Outcome, Process, Stack, Tool};
+
+fn dry_run(stack: &Stack) -> Outcome {
+    let config = stack.path("executor.toml");
+    let asked = ["--check", "--adopt-dry-run", "--config"];
+    Tool::new(stack.path("bin/airlock-executor")).args(asked).arg(&config).run()
+}
+
+fn keepers_group(stack: &Stack) -> PathBuf {
+    let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(|root| Path::new(root).join(stack.cgroup()));
+    let found = roots.into_iter().map(|group| group.join("keepers/cgroup.procs")).find(|file| file.exists());
+    found.expect("the keepers' cgroup")
+}
+
+#[test]
+fn a_new_program_says_beforehand_that_it_will_take_over_every_job_and_touches_none() {
+    let stack = Stack::start();
+    let jobs = [stack.job(&["sleep", "1000"]), stack.job_sh("echo begun; exec sleep 1000")];
+    jobs[1].has_said("begun");
+    let said = dry_run(&stack).ends_with(0).out();
+    assert!(said.contains("2 jobs would be taken over, 0 would not"), "{said}");
+    for job in &jobs {
+        assert_eq!(job.state(), "running");
+    }
+}
+
+#[test]
+fn a_keeper_that_would_not_be_believed_is_named_beforehand_and_lives_on() {
+    let stack = Stack::start();
+    let job = stack.job(&["sleep", "1000"]);
+    let mut stranger = Command::new("sleep").arg("1000").spawn().expect("a process");
+    fs::write(keepers_group(&stack), stranger.id().to_string()).expect("a process in the keepers' cgroup");
+    let outcome = dry_run(&stack);
+    let lives = Process::new(stranger.id() as i32).lives();
+    let _ = stranger.kill();
+    let _ = stranger.wait();
+    let said = outcome.ends_with(1).out();
+    assert!(said.contains(&format!("keeper {}: ", stranger.id())), "{said}");
+    assert!(said.contains("1 jobs would be taken over, 1 would not"), "{said}");
+    assert!(lives, "asking ended a process");
+    assert_eq!(job.state(), "running");
+}
