@@ -11,7 +11,8 @@ use super::start::StartRequest;
 use super::told::{Born, Refused};
 use crate::output::LogWriter;
 
-/// How far a job has come, as far as its record says so too: each value is set when the record is durable.
+/// How far a job has come, as far as its record says so too: each value is set when the record can be read, and an end when it
+/// is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
     /// Recorded, and the executor is or will be asked.

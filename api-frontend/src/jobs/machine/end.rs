@@ -17,8 +17,11 @@ impl JobMachine {
                 self.skip_to(to, GapReason::Lost, &mut effects);
                 effects.push(Effect::Append);
             }
-            Intake::Closed => self.log.due[stream as usize] = Some(offset.saturating_add(length)),
-            Intake::Capped | Intake::NoRoom => {}
+            // Nobody wants it any more, and the executor must not wait for that.
+            Intake::Closed if self.phase == Phase::Over => {
+                self.log.due[stream as usize] = Some(offset.saturating_add(length));
+            }
+            Intake::Capped | Intake::NoRoom | Intake::Closed => {}
         }
         effects
     }
@@ -61,13 +64,13 @@ impl JobMachine {
     }
 
     fn is_short_of_room_for(&self, ending: &Ending) -> bool {
-        self.log.intake == Intake::NoRoom && ending.totals.is_some_and(|totals| totals != self.log.lengths)
+        self.log.intake == Intake::NoRoom && ending.totals != Some(self.log.lengths)
     }
 
     /// The end is known: what the log lacks will not come.
     pub(super) fn conclude(&mut self, ending: Box<Ending>) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if let (Some(totals), false) = (ending.totals, self.log.intake == Intake::Closed) {
+        if let Some(totals) = ending.totals {
             let reason = if self.log.intake == Intake::Capped { GapReason::OutputLimit } else { GapReason::Lost };
             self.skip_to(totals, reason, &mut effects);
         }

@@ -96,7 +96,7 @@ enum Intake {
     Capped,
     /// The disk is full or fails. What comes is dropped, and comes again on the connection that is made when there is room.
     NoRoom,
-    /// What comes again is acknowledged and dropped.
+    /// What comes again is dropped.
     Closed,
 }
 

@@ -53,14 +53,15 @@ fn two_jobs_do_not_harm_each_other_under_kills() {
 
 #[test]
 fn a_full_disk_loses_no_byte() {
-    all_of(Scope { full_disks: 2, frontend_kills: 1, breaks: 1, ..Scope::calm(1, [3, 0]) });
+    all_of(Scope { full_disks: 2, frontend_kills: 1, keeper_kills: 1, breaks: 1, ..Scope::calm(1, [4, 0]) });
 }
 
 #[test]
 fn a_full_log_makes_the_job_wait_or_is_marked() {
     for stops in [false, true] {
         let cap = Some(Cap { bytes: 1, stops });
-        all_of(Scope { cap, frontend_kills: 1, executor_kills: 1, breaks: 1, ..Scope::calm(1, [3, 0]) });
+        let kills = Scope { frontend_kills: 1, executor_kills: 1, keeper_kills: 1, ..Scope::calm(1, [4, 0]) };
+        all_of(Scope { cap, breaks: 1, ..kills });
     }
 }
 

@@ -268,7 +268,7 @@ impl Process {
             Effect::Resume(have) => self.say(ToExecutor::Resume { job, have: narrow(have) }, wire)?,
             Effect::Ack { stream, offset } => {
                 let offset = u8::try_from(offset).expect("small");
-                let answers_for = log.closed || self.machines[job].is_none() || offset <= log.lengths[stream as usize];
+                let answers_for = self.machines[job].is_none() || offset <= log.lengths[stream as usize];
                 if !answers_for {
                     return Err("acknowledged what the log does not answer for".into());
                 }

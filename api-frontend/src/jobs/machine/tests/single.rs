@@ -2,7 +2,8 @@
 
 use ipc_protocol::Stream;
 
-use super::disk::{born, not_started};
+use super::disk::{born, exited, not_started};
+use super::executor::End;
 use crate::jobs::machine::{Effect, Input, JobMachine, Written};
 use crate::jobs::told::Missing;
 
@@ -89,6 +90,29 @@ fn a_job_that_ended_here_does_not_wait_for_an_acknowledgement() {
     let mut machine = JobMachine::over([4, 0]);
     let acknowledged = steps(&mut machine, [output(7, 3), Input::Drained]);
     assert_eq!(acknowledged, [Effect::Ack { stream: Stream::Stdout, offset: 10 }]);
+}
+
+#[test]
+fn output_that_comes_once_more_while_the_end_is_recorded_is_neither_kept_nor_acknowledged() {
+    let mut machine = JobMachine::found(true, [0; 2], false);
+    let ended = steps(&mut machine, [Input::Exited(Box::new(exited(End::Lost, [3, 0])))]);
+    assert!(matches!(ended[..], [Effect::CloseLog(_)]), "{ended:?}");
+    assert_eq!(steps(&mut machine, [output(0, 3), Input::Drained]), []);
+}
+
+#[test]
+fn a_lost_job_keeps_the_output_that_comes_again_when_there_is_room() {
+    let no_room = Input::Written { stream: Stream::Stdout, to: 1, outcome: Written::NoRoom };
+    let lost = || Input::Exited(Box::new(exited(End::Lost, [3, 0])));
+    let mut machine = JobMachine::found(true, [1, 0], false);
+    assert_eq!(steps(&mut machine, [output(1, 2), no_room]), [Effect::Append, Effect::WaitForRoom]);
+    assert_eq!(steps(&mut machine, [lost(), GONE]), []);
+    let listed = Input::Listed { connection: 2, born: Some(born()), from: [0; 2] };
+    let again = steps(&mut machine, [listed, Input::Live { connection: 2 }, output(1, 2)]);
+    assert_eq!(again, [Effect::Resume([1, 0]), Effect::Append]);
+    let missing = Input::NotListed { connection: 3, why: Missing::Unexplained, now_ns: 0 };
+    let effects = steps(&mut machine, [missing]);
+    assert!(matches!(effects[..], [Effect::CloseLog(_)]), "without the executor nothing comes again: {effects:?}");
 }
 
 #[test]
