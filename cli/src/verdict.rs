@@ -106,12 +106,14 @@ fn ran(job: &api::Job, circumstances: Circumstances<'_>, verdict: &mut Verdict) 
 
 fn missing_output(job: &api::Job, gaps: &[api::Gap], verdict: &mut Verdict) {
     let mut missing = false;
+    let incomplete = job.output.as_ref().is_some_and(|output| !output.complete) && job.started_at.is_some();
     if let [first, rest @ ..] = gaps {
         missing = true;
         let total: u64 = gaps.iter().map(|gap| gap.to.saturating_sub(gap.from)).sum();
         let more = if rest.is_empty() { String::new() } else { format!(" and {} more places", rest.len()) };
+        let others = if incomplete { "" } else { "; the rest is complete" };
         let message = format!(
-            "{} of the output are gone (offsets {} to {}: {}{more}); the rest is complete",
+            "{} of the output are gone (offsets {} to {}: {}{more}){others}",
             sizes::long(total),
             first.from,
             first.to,
@@ -119,7 +121,7 @@ fn missing_output(job: &api::Job, gaps: &[api::Gap], verdict: &mut Verdict) {
         );
         verdict.troubles.push(Failure::new("DATA_LOSS", message));
     }
-    if job.output.as_ref().is_some_and(|output| !output.complete) && job.started_at.is_some() {
+    if incomplete {
         missing = true;
         let message = format!(
             "the end of the output of job {} may be missing: its log is not known to be complete",

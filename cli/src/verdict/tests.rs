@@ -76,6 +76,20 @@ fn missing_output_turns_0_into_123_and_leaves_other_statuses() {
 }
 
 #[test]
+fn a_log_that_was_cut_short_is_not_called_complete_beside_its_gap() {
+    let gaps = [Gap { from: 86_016, to: 300_000, reason: "log damaged".into() }];
+    let started_at = Some(prost_types::Timestamp::default());
+    let output = Some(Output { bytes: 300_000, missing_bytes: 213_984, complete: false, ..Default::default() });
+    let cut = Job { exit_status: Some(0), started_at, output, ..job(JobState::Finished) };
+    let verdict = judge(&cut, Circumstances { gaps: &gaps, stopped_by_us: false }).unwrap();
+    assert_eq!(verdict.status, 123);
+    assert_eq!(
+        verdict.troubles[0].to_string(),
+        "209 KiB of the output are gone (offsets 86016 to 300000: log damaged)"
+    );
+}
+
+#[test]
 fn a_log_that_may_lack_its_end_is_not_a_success() {
     let started_at = Some(prost_types::Timestamp::default());
     let output = Some(Output { complete: false, ..Default::default() });
