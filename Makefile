@@ -5,7 +5,7 @@ DENY  := $(TOOLS)/bin/cargo-deny
 DEB   := $(TOOLS)/bin/cargo-deb
 
 .DEFAULT_GOAL := help
-.PHONY: help build deb demo test test-vm test-deb check fmt figures deps-apt clean-local bench bench-short storm storm-short
+.PHONY: help build deb demo test test-vm test-deb check fmt figures deps-apt clean-local bench bench-short storm storm-short fuzz fuzz-short
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -40,6 +40,12 @@ storm: build ## kills everything at random under 2,000 jobs and compares every s
 storm-short: build ## the same for about a minute; STORM="--seed N" repeats one, here and above (root)
 	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm --kills 60 --jobs 150 $(STORM)
 
+fuzz: ## an hour of each fuzz target; what is found stays in fuzz/found (fuzz/README.md)
+	fuzz/run long
+
+fuzz-short: ## the fuzz targets' corpora, then some seconds of each with a fixed seed
+	fuzz/run short
+
 check: figures $(DENY) ## formatting, lints, documentation, licences and dependencies, and the size of the root code
 	cargo fmt --all --check
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings
@@ -54,7 +60,7 @@ fmt: ## formats everything
 
 deps-apt: ## installs the Debian packages that building, testing and test-vm need (root)
 	apt-get update
-	apt-get install -y --no-install-recommends $$(grep -hv '^#' deploy/packages $(wildcard deploy/*/packages))
+	apt-get install -y --no-install-recommends $$(grep -hv '^#' deploy/packages $(wildcard deploy/*/packages) fuzz/packages)
 
 clean-local: ## stops and removes the stack in ./.airlock (root)
 	deploy/local down --purge
