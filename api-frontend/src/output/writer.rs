@@ -288,10 +288,12 @@ impl LogWriter {
     /// Whether the next record begins a segment. Only a gap makes an end do so: it is told by a segment's header.
     fn needs_segment(&self, end: bool) -> bool {
         let Some(last) = &self.last else { return true };
-        let outgrown = match last.index {
-            0 => last.size >= self.limit.head_size() || last.end_offset >= self.limit.head(),
-            _ => last.size >= self.limit.segment(),
-        };
+        // An empty one has the name that the next would have.
+        let outgrown = last.payload() > 0
+            && match last.index {
+                0 => last.size >= self.limit.head_size() || last.end_offset >= self.limit.head(),
+                _ => last.size >= self.limit.segment(),
+            };
         self.gap.is_some() || outgrown && !end
     }
 

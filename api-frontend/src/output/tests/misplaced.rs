@@ -97,3 +97,22 @@ async fn bytes_that_never_came_are_lost_and_not_damage_even_before_the_first_tha
         assert_eq!((&found.gaps[..], &found.all[..]), (&expected[..], came));
     }
 }
+
+#[tokio::test]
+async fn a_first_segment_that_lost_its_only_record_keeps_telling_why_it_does_not_begin_at_0() {
+    let logs = Logs::new();
+    let mut writer = logs.logs.writer(JOB, SMALL).unwrap();
+    writer.skip(Stdout, 100_000, GapReason::Lost);
+    writer.finish(1, false).unwrap();
+    let path = &logs.segments()[0];
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(140).unwrap();
+    let logs = logs.again();
+    let mut writer = logs.logs.writer(JOB, SMALL).unwrap();
+    assert_eq!(writer.lengths(), [100_000, 0]);
+    push(&mut writer, Stdout, 2, b"the rest");
+    writer.finish(3, true).unwrap();
+    assert_eq!(logs.segments().len(), 1);
+    let found = logs.again().read(ReadOptions::default()).await;
+    assert_eq!(found.gaps, [Gap { from: 0, to: 100_000, reason: GapReason::Lost }]);
+    assert_eq!(found.all, b"the rest");
+}
