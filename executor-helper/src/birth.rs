@@ -24,12 +24,13 @@ fn at(step: Step) -> impl Fn(Errno) -> StartError {
     move |errno| StartError::new(step, errno.raw_os_error())
 }
 
-/// What every birth needs: the program, and the descriptor numbers from 3 on, which are kept taken so that a birth only has to lay
-/// its own over them.
+/// What every birth needs: the descriptor numbers from 3 on, which are kept taken so that a birth only has to lay its own over them,
+/// and behind them the keeper's program. It is opened once: during an upgrade another version lies at its path before this executor
+/// goes, and plans are written for the one that came with it.
 #[derive(Debug)]
 pub struct Midwife {
-    keeper: CString,
     slots: Vec<OwnedFd>,
+    _keeper: OwnedFd,
     null: OwnedFd,
 }
 
@@ -38,19 +39,19 @@ const STDIO: u16 = fd::END as u16;
 impl Midwife {
     /// Takes the descriptor numbers; call while everything from 3 on is free.
     pub fn new(keeper: &Path) -> Result<Self, String> {
-        let open = || rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-        let mut slots = Vec::new();
-        for number in fd::PLAN..fd::END.saturating_add(3) {
-            let slot = open().map_err(|e| format!("/dev/null: {e}"))?;
-            if slot.as_raw_fd() != number {
-                return Err(format!("descriptor {number} is taken at the start"));
-            }
-            slots.push(slot);
-        }
-        let null = open().map_err(|e| format!("/dev/null: {e}"))?;
+        let open = |path: &Path, flags| {
+            let opened = rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty());
+            opened.map_err(|e| format!("{}: {e}", path.display()))
+        };
+        let null = Path::new("/dev/null");
+        let numbers = fd::PLAN..fd::END.saturating_add(3);
+        let slots = numbers.clone().map(|_| open(null, OFlags::RDWR)).collect::<Result<Vec<_>, _>>()?;
+        let program = open(keeper, OFlags::PATH)?;
         rustix::fs::access(keeper, rustix::fs::Access::EXEC_OK).map_err(|e| format!("{}: {e}", keeper.display()))?;
-        let keeper = CString::new(keeper.as_os_str().as_encoded_bytes()).map_err(|_| "keeper: not a path")?;
-        Ok(Self { keeper, slots, null })
+        if !slots.iter().map(AsRawFd::as_raw_fd).eq(numbers.clone()) || program.as_raw_fd() != numbers.end {
+            return Err("a descriptor number above 2 is taken at the start".into());
+        }
+        Ok(Self { slots, _keeper: program, null: open(null, OFlags::RDWR)? })
     }
 
     /// Makes directory, groups, limits and descriptors, and starts the keeper. On failure nothing of it remains.
@@ -121,7 +122,7 @@ impl Midwife {
         self.lay(handed.chain(v1).chain(stdio))?;
         let name = CString::new(plan.entry.job.to_string()).map_err(|_| Errno::INVAL)?;
         let argv = [c"airlock-keeper".to_owned(), name];
-        let made = sys::spawn_program(hierarchy.keepers().as_fd(), plan.namespaces, &self.keeper, &argv, STDIO);
+        let made = sys::spawn_program(hierarchy.keepers().as_fd(), plan.namespaces, &argv, STDIO);
         self.clear();
         let spools = [Spool::new(Some(out), out_spool), Spool::new(err, err_spool)];
         Ok(Body { keeper: made?.pid, is_child: true, event, spools })
@@ -132,7 +133,7 @@ impl Midwife {
         let sealed = seal(&encode(sweep)?)?;
         self.lay([Some(sealed.as_fd())].into_iter())?;
         let argv = [c"airlock-keeper".to_owned(), c"sweep".to_owned()];
-        let made = sys::spawn_program(hierarchy.sweepers().as_fd(), 0, &self.keeper, &argv, STDIO);
+        let made = sys::spawn_program(hierarchy.sweepers().as_fd(), 0, &argv, STDIO);
         self.clear();
         made
     }

@@ -1,4 +1,4 @@
-//! What a new executor would find, asked before it is started.
+//! Upgrades: what a new executor would find, asked before it is started, and what happens until then.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,4 +45,13 @@ fn a_keeper_that_would_not_be_believed_is_named_beforehand_and_lives_on() {
     assert!(said.contains("1 jobs would be taken over, 1 would not"), "{said}");
     assert!(lives, "asking ended a process");
     assert_eq!(job.state(), "running");
+}
+
+#[test]
+fn while_an_upgrade_is_unpacked_jobs_are_born_with_the_keeper_of_the_executor_that_runs() {
+    let stack = Stack::start();
+    let keeper = stack.path("bin/airlock-keeper");
+    fs::rename(&keeper, stack.path("bin/airlock-keeper.old")).expect("the old keeper aside");
+    fs::write(&keeper, "#!/bin/false\n").expect("another program in its place");
+    stack.run_sh("exit 3").ends_with(3);
 }

@@ -98,16 +98,9 @@ fn input_above_the_profiles_bound_is_refused_and_nothing_starts() {
 fn a_request_repeated_with_other_input_is_another_request() {
     let stack = Stack::shared();
     let ask = |input: &str| {
-        let run = stack.airlock("alice").args([
-            "start",
-            "--format",
-            "json",
-            "--request-id",
-            "input-twice",
-            "--stdin",
-            "--",
-            "cat",
-        ]);
+        let run = stack
+            .airlock("alice")
+            .args(["start", "--format", "json", "--request-id", "input-twice", "--stdin", "--", "cat"]);
         run.stdin(input).run()
     };
     let first = ask("one").ends_with(0).json();

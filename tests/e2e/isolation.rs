@@ -80,14 +80,10 @@ fn variables_that_are_asked_for_arrive_and_dangerous_ones_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("env");
     std::fs::write(&file, "# a comment\nFROM_FILE=three words here\n").expect("a file");
-    let run = stack.airlock("alice").env("FROM_HERE", "two").args([
-        "run",
-        "-e",
-        "ONE=1=1",
-        "--env",
-        "FROM_HERE",
-        "--env-file",
-    ]);
+    let run = stack
+        .airlock("alice")
+        .env("FROM_HERE", "two")
+        .args(["run", "-e", "ONE=1=1", "--env", "FROM_HERE", "--env-file"]);
     let run = run.arg(&file).args(["--", "sh", "-c", "echo \"$ONE|$FROM_HERE|$FROM_FILE\""]).run().ends_with(0);
     assert_eq!(run.out(), "1=1|two|three words here");
     for name in ["LD_PRELOAD", "LD_LIBRARY_PATH", "GCONV_PATH"] {

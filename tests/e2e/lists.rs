@@ -136,16 +136,7 @@ fn the_job_object_leaves_out_what_does_not_apply() {
     let ended = job.status();
     assert_eq!((&ended["owner"], &ended["profile"]), (&"alice".into(), &"standard".into()), "{ended}");
     for present in [
-        "exit_status",
-        "exit",
-        "started_at",
-        "ended_at",
-        "created_at",
-        "usage",
-        "uid",
-        "pid",
-        "limits",
-        "output",
+        "exit_status", "exit", "started_at", "ended_at", "created_at", "usage", "uid", "pid", "limits", "output",
         "host",
     ] {
         assert!(ended.get(present).is_some_and(|value| !value.is_null()), "{present} when it has ended: {ended}");

@@ -31,6 +31,8 @@ use crate::{
 
 /// Does what the word says; a job's keeper never returns but for an error.
 pub fn main() -> ExitCode {
+    // Executed by descriptor, it would be called by its number.
+    let _ = rustix::thread::set_name(c"airlock-keeper");
     let done = match std::env::args().nth(1).as_deref() {
         Some("probe") => watch::until_released(),
         Some("sweep") => sweep::run(),

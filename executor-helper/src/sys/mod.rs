@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::{
-    ffi::{CStr, CString, c_long},
+    ffi::{CStr, CString, c_char, c_long},
     ptr,
 };
 
@@ -35,9 +35,9 @@ pub struct Child {
 
 // # Safety
 // As for the system call itself: pointers must be valid for what the kernel does with them.
-unsafe fn syscall(number: c_long, [a, b, c, d]: [usize; 4]) -> Result<usize> {
+unsafe fn syscall(number: c_long, [a, b, c, d, e]: [usize; 5]) -> Result<usize> {
     // SAFETY: the caller answers for the call; the C library passes on the words and keeps the error in this thread's errno.
-    let result = unsafe { libc::syscall(number, a, b, c, d) };
+    let result = unsafe { libc::syscall(number, a, b, c, d, e) };
     usize::try_from(result).map_err(|_| last_error())
 }
 
@@ -58,38 +58,32 @@ unsafe fn clone3(cgroup: BorrowedFd<'_>, flags: u64) -> Result<Option<Child>> {
     args.exit_signal = libc::SIGCHLD as u64;
     args.cgroup = cgroup.as_raw_fd() as u64;
     // SAFETY: args is a valid clone_args of the size given, pidfd outlives the call; no CLONE_VM, so the child has its own memory.
-    let pid = unsafe { syscall(libc::SYS_clone3, [&raw const args as usize, size_of_val(&args), 0, 0]) }?;
+    let pid = unsafe { syscall(libc::SYS_clone3, [&raw const args as usize, size_of_val(&args), 0, 0, 0]) }?;
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
     // SAFETY: the kernel stored a descriptor that nobody else owns.
     Ok(Some(Child { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }))
 }
 
 /// Clones this process into `cgroup` (with namespaces) and executes a program there, which finds exactly the descriptors below
-/// `stdio` open: 0, 1 and 2 are those that lie at `stdio` here, the rest as in this process.
+/// `stdio` open: 0, 1 and 2 are those that lie at `stdio` here, the rest as in this process. The program lies at `stdio + 3`.
 ///
-/// The descriptor table is shared until the child has cut it off at `stdio + 3`: a copy of thousands of descriptors would cost
+/// The descriptor table is shared until the child has cut it off at `stdio + 4`: a copy of thousands of descriptors would cost
 /// more than all the rest (1.8 ms at 18,000, measured). For that long this process must not change it, so it sleeps until the
 /// exec (CLONE_VFORK without CLONE_VM: the memory is the child's own).
 ///
 /// A failed exec shows as exit status 127.
-pub fn spawn_program(
-    cgroup: BorrowedFd<'_>,
-    namespaces: u64,
-    program: &CStr,
-    argv: &[CString],
-    stdio: u16,
-) -> Result<Child> {
+pub fn spawn_program(cgroup: BorrowedFd<'_>, namespaces: u64, argv: &[CString], stdio: u16) -> Result<Child> {
     // SAFETY: the executor has one thread.
     if let Some(child) = unsafe { clone3(cgroup, CLONE_FILES | CLONE_VFORK | namespaces) }? {
         return Ok(child);
     }
-    let first = usize::from(stdio);
-    let close = |from: usize, flags| {
+    let [first, last, program] = [0, 2, 3].map(|n| usize::from(stdio).saturating_add(n));
+    let close = |from: usize, to: usize, flags| {
         // SAFETY: takes no pointers; the numbers from there on are used no more on this side of the clone.
-        unsafe { syscall(libc::SYS_close_range, [from, u32::MAX as usize, flags, 0]) }
+        unsafe { syscall(libc::SYS_close_range, [from, to, flags, 0, 0]) }
     };
     // First of all, and before any descriptor is changed: the table becomes the child's own.
-    if close(first.saturating_add(3), CLOSE_RANGE_UNSHARE).is_err() {
+    if close(program.saturating_add(1), u32::MAX as usize, CLOSE_RANGE_UNSHARE).is_err() {
         exit(126);
     }
     for (target, from) in (0i32..3).zip(i32::from(stdio)..) {
@@ -98,8 +92,14 @@ pub fn spawn_program(
             exit(126);
         }
     }
-    let _ = close(first, 0);
-    let _ = execve(program, argv, &[]);
+    let _ = close(first, last, 0);
+    let (argv, envp) = (pointers(argv), pointers(&[]));
+    let (argv, envp) = (argv.as_ptr() as usize, envp.as_ptr() as usize);
+    // The program by its descriptor, which ends with the exec: what lies at its path may have been replaced by another version.
+    // SAFETY: an empty path, and two arrays that end with null and whose strings outlive the call.
+    let _ = unsafe {
+        syscall(libc::SYS_execveat, [program, c"".as_ptr() as usize, argv, envp, libc::AT_EMPTY_PATH as usize])
+    };
     exit(127)
 }
 
@@ -117,11 +117,14 @@ pub fn fork_into(cgroup: BorrowedFd<'_>, child: impl FnOnce()) -> Result<Child> 
 
 /// Replaces this process. Returns only on failure.
 pub fn execve(path: &CStr, argv: &[CString], envp: &[CString]) -> Errno {
-    let pointers = |strings: &[CString]| strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect::<Vec<_>>();
     let (argv, envp) = (pointers(argv), pointers(envp));
     // SAFETY: both arrays end with null, and their strings outlive the call.
     unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
     last_error()
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
 }
 
 /// Ends this process without running anything of it.
@@ -133,7 +136,7 @@ pub fn exit(code: i32) -> ! {
 /// Closes every descriptor from `first` on.
 pub fn close_from(first: u32) -> Result<()> {
     // SAFETY: no owned descriptor of this process lies there: the callers have handed everything over or own nothing yet.
-    unsafe { syscall(libc::SYS_close_range, [first as usize, u32::MAX as usize, 0, 0]) }.map(drop)
+    unsafe { syscall(libc::SYS_close_range, [first as usize, u32::MAX as usize, 0, 0, 0]) }.map(drop)
 }
 
 /// Gives every signal its default action and empties the mask. CLONE_CLEAR_SIGHAND resets handlers only: what is ignored or
@@ -143,14 +146,15 @@ pub fn reset_signals() -> Result<()> {
     let default = [0usize; 4];
     for signal in (1..=SIGNALS as usize).filter(|n| ![libc::SIGKILL as usize, libc::SIGSTOP as usize].contains(n)) {
         // SAFETY: default is at least as large as the kernel's sigaction, and no old one is asked for.
-        unsafe { syscall(libc::SYS_rt_sigaction, [signal, default.as_ptr() as usize, 0, 8]) }?;
+        unsafe { syscall(libc::SYS_rt_sigaction, [signal, default.as_ptr() as usize, 0, 8, 0]) }?;
     }
     set_mask(0)
 }
 
 fn set_mask(mask: u64) -> Result<()> {
     // SAFETY: mask is a valid sigset of 8 bytes, and no old one is asked for.
-    unsafe { syscall(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, &raw const mask as usize, 0, 8]) }.map(drop)
+    unsafe { syscall(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, &raw const mask as usize, 0, 8, 0]) }
+        .map(drop)
 }
 
 /// Blocks these signals for good and makes them readable.
@@ -159,7 +163,7 @@ pub fn signal_descriptor(signals: &[i32]) -> Result<OwnedFd> {
     set_mask(mask)?;
     let flags = (libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) as usize;
     // SAFETY: mask is a valid sigset of 8 bytes; -1 asks for a new descriptor.
-    let fd = unsafe { syscall(libc::SYS_signalfd4, [usize::MAX, &raw const mask as usize, 8, flags]) }?;
+    let fd = unsafe { syscall(libc::SYS_signalfd4, [usize::MAX, &raw const mask as usize, 8, flags, 0]) }?;
     // SAFETY: the kernel has just made it and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).map_err(|_| Errno::BADF)?) })
 }
