@@ -5,7 +5,7 @@ DENY  := $(TOOLS)/bin/cargo-deny
 DEB   := $(TOOLS)/bin/cargo-deb
 
 .DEFAULT_GOAL := help
-.PHONY: help build deb demo test test-vm test-deb check fmt figures deps-apt clean-local bench bench-short storm storm-short fuzz fuzz-short
+.PHONY: help build deb demo test mutations test-vm test-deb check fmt figures deps-apt clean-local bench bench-short storm storm-short fuzz fuzz-short
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -28,6 +28,9 @@ test-vm: build $(DEB) ## Debian 12 and 13 guests under QEMU: the package under a
 test-deb: build $(DEB) ## of test-vm the package alone, along docs/operator.md (root)
 	deploy/vm/all operator hybrid v1 host
 
+mutations: build ## removes what the root side checks, one at a time, and shows that a test notices each; WORDS="..." only some (root)
+	deploy/mutations $(WORDS)
+
 bench: build ## what Airlock costs beside ssh, the bare kernel and bare TLS, into bench/RESULTS.md (root, a quiet machine)
 	AIRLOCK_BIN=$(CURDIR)/target/release bench/run
 
@@ -47,6 +50,7 @@ fuzz-short: ## the fuzz targets' corpora, then some seconds of each with a fixed
 	fuzz/run short
 
 check: figures $(DENY) ## formatting, lints, documentation, licences and dependencies, and the size of the root code
+	deploy/mutations --list >/dev/null
 	cargo fmt --all --check
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --workspace --no-deps

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use airlock_e2e::{Outcome, Process, Stack, Tool};
+use airlock_e2e::{Outcome, Process, Stack, Tool, scale, wait_until};
 
 fn dry_run(stack: &Stack) -> Outcome {
     let config = stack.path("executor.toml");
@@ -54,4 +54,31 @@ fn while_an_upgrade_is_unpacked_jobs_are_born_with_the_keeper_of_the_executor_th
     fs::rename(&keeper, stack.path("bin/airlock-keeper.old")).expect("the old keeper aside");
     fs::write(&keeper, "#!/bin/false\n").expect("another program in its place");
     stack.run_sh("exit 3").ends_with(3);
+}
+
+#[test]
+fn a_plan_that_could_be_changed_is_not_believed() {
+    let stack = Stack::start();
+    let job = stack.job(&["sleep", "1000"]);
+    let group = keepers_group(&stack);
+    let keeper = fs::read_to_string(&group).expect("the keepers").trim().to_owned();
+    // The same bytes in a file in memory that nobody sealed, beside everything else that the keeper has.
+    let plan = tempfile::NamedTempFile::new_in("/dev/shm").expect("a file in memory");
+    fs::copy(format!("/proc/{keeper}/fd/3"), plan.path()).expect("the plan");
+    let given =
+        format!("exec 3<{} 5</proc/{keeper}/fd/5 6</proc/{keeper}/fd/6 7</proc/{keeper}/fd/7", plan.path().display());
+    let script = format!("{given} 8<>/proc/{keeper}/fd/8 9<>/proc/{keeper}/fd/9; exec sleep 1000");
+    let mut stranger = Command::new("bash").args(["-c", &script]).spawn().expect("a process");
+    let name = format!("/proc/{}/comm", stranger.id());
+    wait_until("all of it", scale::seconds(10), || {
+        fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n").then_some(())
+    });
+    fs::write(&group, stranger.id().to_string()).expect("a process in the keepers' cgroup");
+    let outcome = dry_run(&stack);
+    let _ = stranger.kill();
+    let _ = stranger.wait();
+    let said = outcome.ends_with(1).out();
+    assert!(said.contains(&format!("keeper {}: its plan is not sealed", stranger.id())), "{said}");
+    assert!(said.contains("1 jobs would be taken over, 1 would not"), "{said}");
+    assert_eq!(job.state(), "running");
 }

@@ -16,6 +16,7 @@ mod limits;
 mod lists;
 mod local_stack;
 mod logs;
+mod privileges;
 mod restart;
 mod rules;
 mod run_output;

@@ -211,6 +211,13 @@ impl Stack {
         entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
     }
 
+    /// Processes of `keepers` or `sweepers`.
+    pub fn processes_in(&self, group: &str) -> Vec<i32> {
+        let files = kernel::roots().into_iter().map(|root| root.join(self.cgroup()).join(group).join("cgroup.procs"));
+        let texts: Vec<String> = files.filter_map(|file| fs::read_to_string(file).ok()).collect();
+        texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.parse().ok()).collect()
+    }
+
     fn of_all() -> &'static Self {
         static SHARED: OnceLock<Stack> = OnceLock::new();
         SHARED.get_or_init(Self::start)

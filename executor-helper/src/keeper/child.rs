@@ -135,3 +135,6 @@ fn exec(plan: &Plan) -> StartError {
     }
     worst
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,3 +142,6 @@ impl Report {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

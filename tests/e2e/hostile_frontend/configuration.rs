@@ -1,9 +1,11 @@
 //! Every way in which a configuration could let a job be root: the executor does not start with it, and a running one keeps the
 //! configuration that it has.
 
+use std::path::Path;
+
 use airlock_e2e::{Outcome, Signal, StackOptions, Tool, scale, wait_until};
 
-use super::Executor;
+use super::{Executor, Mounted};
 
 const POOL: &str = "run_as = \"pool\"";
 
@@ -69,5 +71,25 @@ fn a_bad_configuration_changes_nothing_in_a_running_executor() {
     wait_until("the reload in the journal", scale::seconds(10), || {
         stack.log("executor").contains("configuration reloaded").then_some(())
     });
+    executor.serves_and_nothing_is_left();
+}
+
+#[test]
+fn a_ceiling_that_the_kernel_does_not_hold_is_refused() {
+    let executor = Executor::start(StackOptions::new());
+    let stack = executor.stack();
+    let files = ["memory/CGROUP/jobs/memory.limit_in_bytes", "CGROUP/jobs/memory.max"];
+    let files = files.map(|file| format!("/sys/fs/cgroup/{}", file.replace("CGROUP", &stack.cgroup())));
+    let Some(file) = files.iter().find(|file| Path::new(file).exists()) else { panic!("none of {files:?}") };
+    // A kernel that takes the value and forgets it.
+    let forgetful = Mounted::over(file, &["--bind", "/dev/null"]);
+    stack.edit("executor.toml", "memory = \"80%\"", "memory = \"70%\"");
+    stack.signal("executor", Signal::HUP);
+    wait_until("what became of the configuration", scale::seconds(10), || {
+        let log = stack.log("executor");
+        assert!(!log.contains("configuration reloaded"), "{log}");
+        log.contains("does not read back").then_some(())
+    });
+    drop(forgetful);
     executor.serves_and_nothing_is_left();
 }

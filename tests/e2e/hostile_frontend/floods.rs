@@ -1,7 +1,7 @@
 //! Too much of what is allowed.
 
 use airlock_e2e::{Signal, StackOptions, scale, wait_until};
-use ipc_protocol::{Answer, Claimed, End, JobId, Refusal, Request, Spawn};
+use ipc_protocol::{Answer, Claimed, End, JobId, Refusal, Request, Spawn, Stream};
 
 use super::{
     Executor, attack,
@@ -105,8 +105,8 @@ fn jobs_that_write_to_a_frontend_that_never_reads_wait_and_the_rest_goes_on() {
 fn jobs_whose_output_is_never_acknowledged_wait_at_their_window() {
     attack(|executor| {
         let mut peer = executor.live();
-        let job = spawn(&["sh", "-c", "head -c 30000000 /dev/zero"]);
-        peer.starts(&job);
+        let job = spawn(&["head", "-c", "30000000", "/dev/zero"]);
+        let (pid, _) = peer.starts(&job);
         let mut arrived = 0;
         while arrived < 1024 * 1024 {
             arrived = peer.waits_for("output up to the window", |answer| match answer {
@@ -114,8 +114,11 @@ fn jobs_whose_output_is_never_acknowledged_wait_at_their_window() {
                 _ => None,
             });
         }
-        peer.is_open();
-        assert_eq!(arrived, 1024 * 1024, "more than a window was sent");
+        wait_until("a job that waits", scale::seconds(20), || waits(pid).then_some(()));
+        for _ in 0..20 {
+            peer.is_open();
+        }
+        assert_eq!(arrived + peer.unread_output(), 1024 * 1024, "more than a window was sent");
         // From there on all of it comes, once.
         peer.say(&Request::Ack { job: job.job, stream: ipc_protocol::Stream::Stdout, offset: arrived });
         let (rest, end) = peer.output_until_end(job.job);
@@ -187,11 +190,27 @@ fn a_ceiling_of_output_in_flight_holds_over_all_jobs_and_nothing_is_lost() {
     let options = StackOptions::new().edit("executor.toml", "jobs = 1000", "jobs = 1000\noutput_in_flight = \"1M\"");
     let executor = Executor::start(options);
     let mut peer = executor.live();
-    let jobs: Vec<Spawn> = (0..4).map(|_| spawn(&["sh", "-c", "head -c 3000000 /dev/zero"])).collect();
-    for job in &jobs {
-        peer.say(&Request::Spawn(Box::new(job.clone())));
-    }
+    let jobs: Vec<Spawn> = (0..4).map(|_| spawn(&["head", "-c", "3000000", "/dev/zero"])).collect();
+    let pids: Vec<u32> = jobs.iter().map(|job| peer.starts(job).0).collect();
+    // Nothing is acknowledged: what is sent comes to the ceiling, and all of them wait.
     let mut totals = std::collections::HashMap::<JobId, u64>::new();
+    while totals.values().sum::<u64>() < 1 << 20 {
+        peer.waits_for("output up to the ceiling", |answer| match answer {
+            Answer::Output { job, bytes, .. } => {
+                *totals.entry(*job).or_default() += bytes.len() as u64;
+                Some(())
+            }
+            _ => None,
+        });
+    }
+    wait_until("jobs that wait", scale::seconds(20), || pids.iter().copied().all(waits).then_some(()));
+    for _ in 0..20 {
+        peer.is_open();
+    }
+    assert_eq!(peer.unread_output() + totals.values().sum::<u64>(), 1 << 20, "bytes in flight");
+    for (job, total) in &totals {
+        peer.say(&Request::Ack { job: *job, stream: Stream::Stdout, offset: *total });
+    }
     let mut ended = 0;
     while ended < jobs.len() {
         let said = peer.waits_for("output and ends", |answer| match answer {
@@ -272,6 +291,11 @@ fn an_executor_that_is_short_of_descriptors_refuses_jobs_and_serves_on() {
     let mut newer = executor.live();
     newer.ends_and_releases_everything();
     newer.runs_true();
+}
+
+/// Whether a process is held up by a full pipe, or gone.
+fn waits(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/wchan")).map_or(true, |place| place.contains("pipe_write"))
 }
 
 fn signal(pid: i32, signal: Signal) {

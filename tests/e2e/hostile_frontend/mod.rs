@@ -1,6 +1,7 @@
 //! Somebody has taken over the frontend and says to the executor whatever they like. Each case ends with the same question:
 //! does the executor go on serving, as small as before, with nothing of the attack left on the host?
 
+mod audit;
 mod chance;
 mod configuration;
 mod contents;
@@ -13,10 +14,10 @@ mod peer;
 mod permission;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use airlock_e2e::{Signal, Stack, StackOptions, scale, wait_until};
+use airlock_e2e::{Signal, Stack, StackOptions, Tool, scale, wait_until};
 
 use peer::Peer;
 
@@ -45,7 +46,12 @@ pub fn attack(attack: impl FnOnce(&Executor)) {
 impl Executor {
     /// One of its own, with a changed configuration.
     pub fn start(options: StackOptions) -> Self {
-        let stack = options.start();
+        Self::of(options.prepare())
+    }
+
+    /// The one of a stack that is prepared.
+    pub fn of(stack: Stack) -> Self {
+        stack.up().ends_with(0);
         stack.end("frontend", Signal::KILL);
         let mut executor = Self { stack, idle_descriptors: 0 };
         executor.idle_descriptors = wait_until("an executor without a connection", scale::seconds(10), || {
@@ -123,19 +129,12 @@ impl Executor {
 
     /// Pids of keepers and sweepers.
     pub fn keepers(&self) -> Vec<i32> {
-        [self.members("keepers"), self.members("sweepers")].concat()
+        [self.stack.processes_in("keepers"), self.sweepers()].concat()
     }
 
     /// Pids of what empties directories.
     pub fn sweepers(&self) -> Vec<i32> {
-        self.members("sweepers")
-    }
-
-    fn members(&self, leaf: &str) -> Vec<i32> {
-        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new).into_iter();
-        let files = roots.map(|root| root.join(self.stack.cgroup()).join(leaf).join("cgroup.procs"));
-        let texts: Vec<String> = files.filter_map(|file| fs::read_to_string(file).ok()).collect();
-        texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.parse().ok()).collect()
+        self.stack.processes_in("sweepers")
     }
 
     fn directories(&self) -> Vec<std::path::PathBuf> {
@@ -151,6 +150,31 @@ impl Drop for Executor {
             eprintln!("the executor said last:");
             last.iter().rev().for_each(|line| eprintln!("  {line}"));
         }
+    }
+}
+
+/// Something mounted for a while.
+#[derive(Debug)]
+pub struct Mounted(PathBuf);
+
+impl Mounted {
+    /// `mount` with these words, over this path.
+    #[track_caller]
+    pub fn over(path: impl AsRef<Path>, words: &[&str]) -> Self {
+        Tool::new("mount").args(words).arg(path.as_ref()).run().ends_with(0);
+        Self(path.as_ref().to_owned())
+    }
+
+    /// Where.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Lazily: an executor may still have a file open there.
+        drop(std::process::Command::new("umount").arg("--lazy").arg(&self.0).status());
     }
 }
 

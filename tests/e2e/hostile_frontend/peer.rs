@@ -140,6 +140,15 @@ impl Peer {
         }
     }
 
+    /// Bytes of output that came and that nobody has waited for yet.
+    pub fn unread_output(&self) -> u64 {
+        let output = |body: &Vec<u8>| match decode_answer(body) {
+            Ok(Answer::Output { bytes, .. }) => bytes.len() as u64,
+            _ => 0,
+        };
+        self.passed_over.iter().map(output).sum()
+    }
+
     /// Reads what is there and forgets it.
     pub fn reads_a_little(&mut self) {
         let _ = self.next();

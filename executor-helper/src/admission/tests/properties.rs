@@ -173,7 +173,7 @@ proptest! {
             within_words(&plan, &spawn, profile);
             within_environment(&plan, &spawn, profile);
             within_directory(&plan, config, profile);
-            assert!(plan.entry.input.is_none_or(|input| Some(input.bytes) <= profile.limits.max.get(Limit::Input)));
+            assert!(plan.entry.input.is_none_or(|input| input.bytes <= profile.limits.max.get(Limit::Input).unwrap_or(0)));
             assert_eq!(plan.namespaces, profile.namespaces);
         }
     }
