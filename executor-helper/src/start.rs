@@ -111,7 +111,8 @@ fn raise_descriptors() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
 }
 
-/// Gives up every capability but [`KEPT`], hides this process's memory from others of uid 0, and empties its environment.
+/// Gives up every capability but [`KEPT`] and hides this process's memory from others of uid 0. Its environment stays: the service
+/// manager is told through it, and what it bears is executed with none.
 fn confine(namespaces: bool) -> Result<(), String> {
     let fail = |what: &'static str| move |errno: rustix::io::Errno| format!("{what}: {errno}");
     let kept = KEPT
