@@ -1,6 +1,10 @@
 """A person with an account, a certificate and nothing more."""
 
+import pathlib
+
 from host import Marathon, bob, ended, expect, sh, start, status, wait_for
+
+POLICY = pathlib.Path("/etc/airlock/policy.toml")
 
 
 def a_person_with_a_signed_request_runs_jobs(operator):
@@ -47,11 +51,38 @@ def the_watched_things_can_be_watched(operator):
     wait_for("doctor is content", lambda: sh("airlock doctor", code=None).code == 0)
 
 
+def rules_say_who_starts_jobs_and_groups_how_many(_operator):
+    text = POLICY.read_text()
+
+    def ruled(rules):
+        POLICY.write_text(text + rules)
+        sh("airlock-frontend --check && systemctl reload airlock-frontend")
+
+    try:
+        ruled('\n[[rule]]\nmatch = { cn = "bob" }\ngroup = "one"\n[[rule]]\nmatch = { cn = "*" }\n[group.one]\njobs = 1\n')
+        wait_for("bob is in his group", lambda: "one" in bob("airlock whoami").out)
+        job = start("-- sleep 1000")
+        refused = bob("airlock run -- true", code=125)
+        expect("group one" in refused.err and "its most; wait for one" in refused.err, refused)
+        bob(f"airlock stop {job}")
+        ended(job)
+        bob("airlock run -- true")
+        ruled('\n[[rule]]\nmatch = { cn = "bob" }\nrole = "none"\n[[rule]]\nmatch = { cn = "*" }\n')
+        refused = wait_for("bob is shut out", lambda: (lambda done: done.code and done)(bob("airlock whoami", code=None)))
+        expect("has no role" in refused.err, refused)
+        sh("airlock whoami")
+    finally:
+        POLICY.write_text(text)
+        sh("systemctl reload airlock-frontend")
+    wait_for("bob is let in again", lambda: bob("airlock whoami", code=None).code == 0)
+
+
 CHECKS = [
     a_person_with_a_signed_request_runs_jobs,
     jobs_see_neither_homes_nor_other_users_processes,
     no_job_has_a_privilege_or_can_get_one,
     stop_asks_first_and_kills_what_does_not_listen,
     a_job_outlives_its_client,
+    rules_say_who_starts_jobs_and_groups_how_many,
     the_watched_things_can_be_watched,
 ]
