@@ -1,5 +1,5 @@
-//! Links airlock-keeper as a static program without the Rust runtime: one lives beside every job, so its memory counts, and it
-//! must not depend on files of a mount namespace that it is about to change.
+//! Links airlock-keeper as a static program: one lives beside every job, so its memory counts, and it must not depend on files of a
+//! mount namespace that it is about to change.
 
 use std::{env, error::Error, fs, path::Path};
 

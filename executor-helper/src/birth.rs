@@ -116,13 +116,13 @@ impl Midwife {
             err.as_ref().map(AsFd::as_fd),
             Some(out_spool.as_fd()),
             Some(err_spool.as_fd()),
-            Some(group.v2().as_fd()),
+            Some(group.v2.as_fd()),
         ]);
         let stdio = [input.as_ref().map(AsFd::as_fd), Some(out_writer.as_fd()), Some(err_writer.as_fd())];
-        self.lay(handed.chain(v1).chain(stdio))?;
         let name = CString::new(plan.entry.job.to_string()).map_err(|_| Errno::INVAL)?;
         let argv = [c"airlock-keeper".to_owned(), name];
-        let made = sys::spawn_program(hierarchy.keepers().as_fd(), plan.namespaces, &argv, STDIO);
+        let laid = self.lay(handed.chain(v1).chain(stdio));
+        let made = laid.and_then(|()| sys::spawn_program(hierarchy.keepers.as_fd(), plan.namespaces, &argv, STDIO));
         self.clear();
         let spools = [Spool::new(Some(out), out_spool), Spool::new(err, err_spool)];
         Ok(Body { keeper: made?.pid, is_child: true, event, spools })
@@ -131,9 +131,9 @@ impl Midwife {
     /// Starts the program that empties a directory as its user, in the sweepers' group.
     pub fn sweep(&mut self, hierarchy: &Hierarchy, sweep: &Sweep) -> Result<sys::Child, Errno> {
         let sealed = seal(&encode(sweep)?)?;
-        self.lay([Some(sealed.as_fd())].into_iter())?;
         let argv = [c"airlock-keeper".to_owned(), c"sweep".to_owned()];
-        let made = sys::spawn_program(hierarchy.sweepers().as_fd(), 0, &argv, STDIO);
+        let laid = self.lay([Some(sealed.as_fd())].into_iter());
+        let made = laid.and_then(|()| sys::spawn_program(hierarchy.sweepers.as_fd(), 0, &argv, STDIO));
         self.clear();
         made
     }

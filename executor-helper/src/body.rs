@@ -36,7 +36,7 @@ impl Body {
             let path = keeper_path(keeper, number);
             open(&path, flags | OFlags::CLOEXEC, Mode::empty()).map_err(|e| format!("{path}: {e}"))
         };
-        let plan = read_sealed(&open(fd::PLAN, OFlags::RDONLY)?)?;
+        let plan = read_sealed(&open(fd::PLAN, OFlags::RDONLY | OFlags::NONBLOCK)?)?;
         // Reopened through /proc, a pipe gives either end; the executor needs the reading one of each.
         let reading = OFlags::RDONLY | OFlags::NONBLOCK;
         let event = open(fd::EVENT, reading)?;

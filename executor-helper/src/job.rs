@@ -211,6 +211,12 @@ impl Job {
         }
     }
 
+    /// When it wants to be called again after this time of the boot-time clock.
+    pub fn next_wake(&self, now_ns: u64) -> Option<u64> {
+        let kill_at = self.stopping.as_ref().map(|stopping| stopping.kill_at_ns);
+        [Some(self.deadline_ns), kill_at].into_iter().flatten().filter(|at| *at > now_ns && !self.has_ended()).min()
+    }
+
     /// Bytes taken from each stream.
     pub fn totals(&self) -> [u64; 2] {
         self.streams.map(|s| s.taken)

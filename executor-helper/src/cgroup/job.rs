@@ -16,7 +16,8 @@ use crate::plan::kernel_error;
 #[derive(Debug)]
 pub struct JobGroup<'a> {
     hierarchy: &'a Hierarchy,
-    v2: OwnedFd,
+    /// Where the command is born.
+    pub v2: OwnedFd,
     v1: Vec<(Controller, OwnedFd)>,
 }
 
@@ -100,11 +101,6 @@ impl<'a> JobGroup<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Where the command is born.
-    pub fn v2(&self) -> &OwnedFd {
-        &self.v2
     }
 
     /// `tasks` of the v1 groups, for the command to join. A newborn process has one thread, and moving a thread by itself spares it the

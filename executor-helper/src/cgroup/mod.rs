@@ -63,11 +63,14 @@ const CONTROLLERS: [(Controller, &str, &str); 4] = [
 #[derive(Debug)]
 pub struct Hierarchy {
     holder: Option<OwnedFd>,
-    keepers: OwnedFd,
-    sweepers: OwnedFd,
+    /// Where keepers are born.
+    pub keepers: OwnedFd,
+    /// Where sweepers are born.
+    pub sweepers: OwnedFd,
     jobs: OwnedFd,
     places: [Place; 4],
-    io_device: Option<String>,
+    /// "major:minor" of the device for io limits.
+    pub io_device: Option<String>,
 }
 
 /// Why the host's cgroups cannot be used: a sentence with what to do.
@@ -114,21 +117,6 @@ impl Hierarchy {
         limits.set(Limit::Cpu, ceilings.cpu);
         let all = JobGroup::all(self).map_err(|e| format!("the cgroup of all jobs: {e}"))?;
         all.set_limits(&limits).map_err(|e| format!("ceilings: {e}"))
-    }
-
-    /// Where keepers are born.
-    pub fn keepers(&self) -> &OwnedFd {
-        &self.keepers
-    }
-
-    /// Where sweepers are born.
-    pub fn sweepers(&self) -> &OwnedFd {
-        &self.sweepers
-    }
-
-    /// "major:minor" of the device for io limits.
-    pub fn io_device(&self) -> Option<String> {
-        self.io_device.clone()
     }
 
     /// "v2", or "hybrid" when a limit lies in a v1 hierarchy.

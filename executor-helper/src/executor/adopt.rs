@@ -91,7 +91,8 @@ impl Executor {
             acked: [0, 0],
         };
         let pooled = directory.is_some();
-        let held = Held { job: Job::new(entry, false), body: None, fingerprint: [0; 32], gid, pooled, directory };
+        let held =
+            Held { job: Job::new(entry, false), body: None, fingerprint: [0; 32], gid, pooled, directory, wake: None };
         let serial = self.hold(held);
         self.lose(serial, LostReason::KeeperDied);
     }

@@ -2,7 +2,7 @@
 
 use ipc_protocol::{Stream, output_prefix};
 
-use super::{Executor, log, requests};
+use super::{Executor, Held, log, requests};
 use crate::{
     cgroup::JobGroup,
     connection::Closed,
@@ -45,7 +45,7 @@ impl Executor {
                     }
                 }
             }
-            Effect::WakeAt(at) => drop(self.timers.insert((at, serial))),
+            Effect::WakeAt(at) => self.wake(serial, at),
             Effect::RecordStop => {
                 let _ = held.body.as_ref().and_then(|body| body.write_stop(held.job.stopping()));
             }
@@ -59,6 +59,15 @@ impl Executor {
             Effect::Forget => self.let_go(serial),
         }
         Ok(())
+    }
+
+    /// Calls the job at this time. One moment for each job, the next, however often a frontend asks it to stop.
+    pub(super) fn wake(&mut self, serial: u64, at: u64) {
+        let sooner = |held: &&mut Held| held.wake.is_none_or(|former| at < former);
+        if let Some(held) = self.jobs.get_mut(&serial).filter(sooner) {
+            self.timers.remove(&(held.wake.replace(at).unwrap_or(0), serial));
+            self.timers.insert((at, serial));
+        }
     }
 
     fn send(&mut self, serial: u64, piece: Chunk) -> Result<(), Closed> {

@@ -83,7 +83,7 @@ impl Executor {
             log(2, "the cgroups of all jobs are gone: was airlock-jobs.service stopped?");
         }
         serials.into_iter().for_each(|serial| self.lose(serial, LostReason::JobsUnitStopped));
-        let device = self.hierarchy.io_device();
+        let device = self.hierarchy.io_device.clone();
         if let Ok(hierarchy) = Hierarchy::open(&self.config.cgroup, &self.config.ceilings, device)
             && hierarchy.is_alive()
         {
@@ -126,7 +126,7 @@ impl Executor {
         let id = held.job.id();
         self.serials.remove(&id);
         self.ready.remove(&serial);
-        self.timers.retain(|(_, of)| *of != serial);
+        self.timers.remove(&(held.wake.unwrap_or(0), serial));
         self.in_flight = self.in_flight.saturating_sub(held.job.in_flight());
         // The groups first: a keeper without a group is what an executor killed right here leaves, and the next one ends it.
         if let Err(errno) = JobGroup::remove(&self.hierarchy, id) {

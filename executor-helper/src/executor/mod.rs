@@ -41,7 +41,7 @@ use crate::{
     uid_pool::UidPool,
 };
 
-// What no descriptor tells, such as the jobs' unit being stopped, is looked for now and then.
+// What no descriptor tells, such as the jobs' unit being stopped, is looked for this often.
 const LOOK_EVERY_NS: u64 = 5_000_000_000;
 
 // Tokens of epoll. A job has three: its serial number times four, and 0 for the event pipe, 1 and 2 for its streams.
@@ -60,12 +60,14 @@ struct Held {
     gid: u32,
     pooled: bool,
     directory: Option<CString>,
+    /// When it is called next, on the boot-time clock.
+    wake: Option<u64>,
 }
 
 impl Held {
     fn new(job: Job, body: Body, plan: &Plan) -> Self {
         let Plan { fingerprint, gid, pooled, ref directory, .. } = *plan;
-        Self { job, body: Some(body), fingerprint, gid, pooled, directory: directory.clone() }
+        Self { job, body: Some(body), fingerprint, gid, pooled, directory: directory.clone(), wake: None }
     }
 }
 
@@ -195,7 +197,10 @@ impl Executor {
         let now = boot_ns();
         while let Some(&(at, serial)) = self.timers.first().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, serial));
+            self.jobs.entry(serial).and_modify(|held| held.wake = None);
             self.happen(serial, Input::Tick { boot_ns: now });
+            let next = self.jobs.get(&serial).and_then(|held| held.job.next_wake(now));
+            next.into_iter().for_each(|at| self.wake(serial, at));
         }
         let late = |c: &Connection| c.deadline().is_some_and(|at| at <= Instant::now());
         let late: Vec<u64> = self.connections.iter().filter(|(_, c)| late(c)).map(|(token, _)| *token).collect();

@@ -36,6 +36,20 @@ fn a_later_stop_may_bring_the_kill_nearer_and_changes_nothing_else() {
 }
 
 #[test]
+fn a_job_names_the_next_moment_at_which_something_is_due_and_none_that_is_past() {
+    let mut lived = Lived::newborn();
+    assert_eq!(lived.job.next_wake(0), None);
+    lived.step(Input::Started { pid: 7, started_ns: 1, deadline_ns: 900 });
+    lived.step(Input::Stop(asked("alice", 15, 500)));
+    assert_eq!(
+        [0, 499, 500, 899, 900].map(|now| lived.job.next_wake(now)),
+        [Some(500), Some(500), Some(900), Some(900), None]
+    );
+    lived.step(ended(End::Exited(0)));
+    assert_eq!(lived.job.next_wake(0), None, "nothing is due of a dead job");
+}
+
+#[test]
 fn who_asked_for_the_stop_is_a_fact_of_the_end() {
     let mut lived = Lived::running();
     lived.step(Input::Stop(asked("alice", 15, 500)));
