@@ -94,8 +94,7 @@ fn a_signal_reaches_a_running_job_and_no_other() {
 fn stopping_with_the_executor_away_says_so_at_once() {
     let rig = Rig::new();
     let job = rig.running();
-    rig.fake.go_away();
-    rig.until("the loss", || rig.jobs().executor().generation().is_none().then_some(()));
+    rig.take_the_executor_away();
     let jobs = rig.jobs();
     let id = job.to_string();
     let error = rig.run(async { jobs.stop(&alice(), &id, 15, Duration::ZERO).await }).unwrap_err();

@@ -97,6 +97,12 @@ impl Rig {
         self.until("a connection", || self.jobs().executor().generation());
     }
 
+    /// Takes the executor away, and waits until the frontend has noticed.
+    pub fn take_the_executor_away(&self) {
+        self.fake.go_away();
+        self.until("the end of the connection", || self.jobs().executor().generation().is_none().then_some(()));
+    }
+
     /// Looks again and again until there is something, at most ten seconds.
     pub fn until<T>(&self, what: &str, look: impl Fn() -> Option<T>) -> T {
         let end = Instant::now() + Duration::from_secs(10);

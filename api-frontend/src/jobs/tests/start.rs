@@ -76,7 +76,7 @@ fn a_request_that_never_reached_the_executor_is_made_again_on_the_next_connectio
 #[test]
 fn with_the_executor_away_nothing_is_started_now_or_later_and_the_request_can_be_repeated() {
     let rig = Rig::new();
-    rig.fake.go_away();
+    rig.take_the_executor_away();
     let begin = Instant::now();
     let error = rig.start(&alice(), ask("r1")).unwrap_err();
     assert!(begin.elapsed() < Duration::from_secs(6), "it took {:?}", begin.elapsed());
