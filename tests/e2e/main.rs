@@ -8,6 +8,7 @@ mod demo;
 mod errors;
 mod exit_status;
 mod hostile_frontend;
+mod hostile_jobs;
 mod identity;
 mod input;
 mod interruptions;
