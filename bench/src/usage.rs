@@ -71,9 +71,11 @@ pub fn proportional_kib(pid: i32) -> Result<f64> {
     line_of(Path::new(&format!("/proc/{pid}/smaps_rollup")), "Pss:")
 }
 
-/// Memory that is free or can be made free at once, in KiB.
-pub fn available_kib() -> Result<f64> {
-    line_of(Path::new("/proc/meminfo"), "MemAvailable:")
+/// Memory of the whole machine that is in use and not only a copy of a file's bytes, in KiB. Caches of files would drown what a few
+/// jobs take.
+pub fn held_kib() -> Result<f64> {
+    let held = ["AnonPages:", "Shmem:", "Slab:", "KernelStack:", "PageTables:", "Percpu:"];
+    held.iter().map(|name| line_of(Path::new("/proc/meminfo"), name)).sum()
 }
 
 /// How many descriptors a process has open.

@@ -28,14 +28,32 @@
 
 static const struct plan *plan;
 
+static int tree(const char *path)
+{
+    return must(syscall(SYS_open_tree, AT_FDCWD, path, 1 /* OPEN_TREE_CLONE */ | O_CLOEXEC), path);
+}
+
+static void cover(int with, const char *path)
+{
+    must(syscall(SYS_move_mount, with, "", AT_FDCWD, path, 4 /* MOVE_MOUNT_F_EMPTY_PATH */), path);
+    close(with);
+}
+
 static void mounts(void)
 {
-    static const char *const private[] = {"/tmp", "/var/tmp", "/dev/shm"};
+    static const struct { const char *path; mode_t mode; } own[] = {
+        {"/tmp/tmp", 01777}, {"/tmp/var", 01777}, {"/tmp/shm", 01777}, {"/tmp/work", 0711}};
     must(mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL), "slave");
-    int own = must(syscall(SYS_open_tree, AT_FDCWD, plan->directory, 1 /* OPEN_TREE_CLONE */ | O_CLOEXEC), "open_tree");
-    for (size_t i = 0; i < 3; i++)
-        if (mount("kernel", private[i], "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777") < 0 && errno != ENOENT)
-            die(private[i]);
+    int directory = tree(plan->directory);
+    must(mount("kernel", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0711"), "/tmp");
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        must(mkdir(own[i].path, 0700), own[i].path);
+        must(chmod(own[i].path, own[i].mode), own[i].path);
+    }
+    int folder = tree("/tmp/work");
+    must(mount("/tmp/var", "/var/tmp", NULL, MS_BIND, NULL), "/var/tmp");
+    must(mount("/tmp/shm", "/dev/shm", NULL, MS_BIND, NULL), "/dev/shm");
+    must(mount("/tmp/tmp", "/tmp", NULL, MS_BIND, NULL), "/tmp");
     char path[256];
     snprintf(path, sizeof path, "%s", plan->folder);
     for (char *slash = path; (slash = strchr(slash + 1, '/'));) {
@@ -46,10 +64,9 @@ static void mounts(void)
     }
     if (mkdir(path, 0711) < 0 && errno != EEXIST)
         die(path);
-    must(mount("kernel", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0711,size=4k"), "mount of the folder");
+    cover(folder, path);
     must(mkdir(plan->directory, 0711), "mkdir below the folder");
-    must(syscall(SYS_move_mount, own, "", AT_FDCWD, plan->directory, 4 /* MOVE_MOUNT_F_EMPTY_PATH */), "move_mount");
-    close(own);
+    cover(directory, plan->directory);
     must(mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL), "mount of proc");
 }
 
@@ -102,7 +119,7 @@ static void command(int report)
     filter(JOB_FILTER);
     filter(4);
     must(write(FD_PLAN, "\xA5", 1), "report");
-    execle(plan->program, plan->program, (char *)NULL, (char *const[]){"PATH=/usr/bin:/bin", NULL});
+    execle(plan->program, plan->program, *plan->argument ? plan->argument : NULL, (char *)NULL, (char *const[]){"PATH=/usr/bin:/bin", NULL});
     _exit(127);
 }
 

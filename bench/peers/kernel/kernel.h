@@ -19,7 +19,7 @@ enum { STATE_STARTED = 1, STATE_ENDED = 2 };
 /* What the keeper is told, sealed in a memfd. */
 struct plan {
     uint32_t uid, v1;
-    char folder[256], directory[256], program[256];
+    char folder[256], directory[256], program[256], argument[32]; /* the last may be empty */
     char padding[2048]; /* a real plan carries words, environment and filters: about 3 KiB in all */
 };
 
@@ -56,9 +56,10 @@ void reserve_slots(void);
 /* Births: main.c. Answers 0 in the child. */
 pid_t birth(int cgroup, uint64_t flags, int *pidfd);
 
-/* Modes. The first two answer the seconds that the jobs took. */
+/* Modes. The first two answer the seconds that the jobs took; the third holds them until its standard input ends. */
 double run_plain(unsigned jobs, unsigned in_flight, const char *program);
 double run_same(unsigned jobs, unsigned in_flight, const char *program, const char *folder);
+void run_hold(unsigned jobs, const char *program, const char *argument, const char *folder);
 int run_keeper(void);
 
 #endif

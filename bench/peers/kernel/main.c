@@ -2,8 +2,9 @@
  *
  *   kernel plain JOBS IN_FLIGHT PROGRAM          mkdir cgroup, clone3 into it, exec, wait, rmdir
  *   kernel same  JOBS IN_FLIGHT PROGRAM FOLDER   what Airlock asks of the kernel for a job of the profile `standard`
+ *   kernel hold  JOBS PROGRAM ARGUMENT FOLDER    as many of the same at once, until standard input ends
  *
- * Prints the seconds that all jobs together took. Needs root. FOLDER is where the jobs' directories are made. */
+ * The first two print the seconds that all jobs together took, the third the starts per second of its first and of its last ones. Needs root. FOLDER is where the jobs' directories are made. */
 #define _GNU_SOURCE
 #include "kernel.h"
 
@@ -55,16 +56,19 @@ int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "keeper") == 0)
         return run_keeper();
-    int plain = argc == 5 && strcmp(argv[1], "plain") == 0;
-    if (!plain && !(argc == 6 && strcmp(argv[1], "same") == 0)) {
-        fprintf(stderr, "usage: kernel plain JOBS IN_FLIGHT PROGRAM | kernel same JOBS IN_FLIGHT PROGRAM FOLDER\n");
+    int plain = argc == 5 && strcmp(argv[1], "plain") == 0, hold = argc == 6 && strcmp(argv[1], "hold") == 0;
+    if (!plain && !hold && !(argc == 6 && strcmp(argv[1], "same") == 0)) {
+        fprintf(stderr, "usage: kernel plain JOBS IN_FLIGHT PROGRAM | kernel same JOBS IN_FLIGHT PROGRAM FOLDER"
+                        " | kernel hold JOBS PROGRAM ARGUMENT FOLDER\n");
         return 2;
     }
-    unsigned jobs = number(argv[2], 10000000), in_flight = number(argv[3], IN_FLIGHT_MOST);
+    unsigned jobs = number(argv[2], 10000000), in_flight = hold ? 0 : number(argv[3], IN_FLIGHT_MOST);
     reserve_slots();
     groups_open();
-    double seconds = plain ? run_plain(jobs, in_flight, argv[4]) : run_same(jobs, in_flight, argv[4], argv[5]);
+    if (hold)
+        run_hold(jobs, argv[3], argv[4], argv[5]);
+    else
+        printf("%.6f\n", plain ? run_plain(jobs, in_flight, argv[4]) : run_same(jobs, in_flight, argv[4], argv[5]));
     groups_close();
-    printf("%.6f\n", seconds);
     return 0;
 }

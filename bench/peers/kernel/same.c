@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -26,7 +27,7 @@ struct job {
     struct job_group group;
 };
 
-static const char *folder, *program;
+static const char *folder, *program, *argument = "";
 static int audit;
 
 static int memory_file(const char *name)
@@ -47,6 +48,7 @@ static int sealed_plan(const struct job *job, uint32_t uid)
     snprintf(plan.folder, sizeof plan.folder, "%s", folder);
     snprintf(plan.directory, sizeof plan.directory, "%s", job->directory);
     snprintf(plan.program, sizeof plan.program, "%s", program);
+    snprintf(plan.argument, sizeof plan.argument, "%s", argument);
     int fd = memory_file("plan");
     must(write(fd, &plan, sizeof plan), "plan");
     must(fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE), "seal");
@@ -168,18 +170,88 @@ void reserve_slots(void)
     }
 }
 
+static void begin(const char *of, const char *in, char *path, size_t size)
+{
+    program = of;
+    folder = in;
+    snprintf(path, size, "%s/audit", folder);
+    audit = must(open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600), path);
+}
+
+/* What a keeper has come to. */
+static uint64_t told(const struct job *job, struct record *record)
+{
+    char events[16];
+    if (must(read(job->event, events, sizeof events), "event") == 0)
+        die("a keeper died");
+    must(pread(job->record, record, sizeof *record, 0), "record");
+    return record->state;
+}
+
+static void await_start(struct job *job)
+{
+    struct record record;
+    must(poll(&(struct pollfd){.fd = job->event, .events = POLLIN}, 1, -1), "poll");
+    if (told(job, &record) != STATE_STARTED) {
+        errno = EINVAL;
+        die("the program did not stay");
+    }
+}
+
+static double seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+void run_hold(unsigned jobs, const char *of, const char *with, const char *in)
+{
+    enum { AT_ONCE = 16 };
+    struct job *held = calloc(jobs, sizeof *held);
+    unsigned first = jobs < 300 ? (jobs + 2) / 3 : 100, from = jobs - jobs * 2 / 3;
+    char path[300];
+    if (held == NULL)
+        die("memory");
+    argument = with;
+    begin(of, in, path, sizeof path);
+    double begun = seconds(), after_first = begun, at_last = begun;
+    for (unsigned i = 0; i < jobs + AT_ONCE; i++) {
+        if (i < jobs)
+            start(&held[i], i);
+        if (i >= AT_ONCE && i - AT_ONCE < jobs)
+            await_start(&held[i - AT_ONCE]);
+        if (i + 1 == first)
+            after_first = seconds();
+        if (i + 1 == from)
+            at_last = seconds();
+    }
+    printf("%.2f %.2f\n", first / (after_first - begun), (jobs - from) / (seconds() - at_last));
+    fflush(stdout);
+    while (must(read(STDIN_FILENO, path, sizeof path), "standard input") > 0)
+        ;
+    for (unsigned i = 0; i < jobs; i++)
+        must(kill(held[i].keeper, SIGKILL), "kill"); /* the first process of the job's pid namespace: all of it goes */
+    while (waitpid(-1, NULL, 0) > 0)
+        ;
+    for (unsigned i = 0; i < jobs; i++) {
+        must(rmdir(held[i].directory), held[i].directory);
+        if (!group_remove(&held[i].group))
+            die("a group is still in use");
+    }
+    snprintf(path, sizeof path, "%s/audit", folder);
+    must(unlink(path), path);
+    free(held);
+}
+
 double run_same(unsigned jobs, unsigned in_flight, const char *of, const char *in)
 {
     struct job slots[IN_FLIGHT_MOST] = {0};
     struct pollfd wait[IN_FLIGHT_MOST];
-    struct timespec begin, end;
     unsigned started = 0, ended = 0;
     char path[300];
-    program = of;
-    folder = in;
-    snprintf(path, sizeof path, "%s/audit", folder);
-    audit = must(open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600), path);
-    clock_gettime(CLOCK_MONOTONIC, &begin);
+    begin(of, in, path, sizeof path);
+    double begun = seconds();
     while (ended < jobs) {
         for (unsigned i = 0; i < in_flight; i++) {
             if (slots[i].keeper == 0 && started < jobs)
@@ -190,20 +262,16 @@ double run_same(unsigned jobs, unsigned in_flight, const char *of, const char *i
         while (waitpid(-1, NULL, WNOHANG) > 0)
             ;
         for (unsigned i = 0; i < in_flight; i++) {
-            char told[16];
             struct record record;
             if (wait[i].fd < 0 || wait[i].revents == 0)
                 continue;
-            if (must(read(slots[i].event, told, sizeof told), "event") == 0)
-                die("a keeper died");
-            must(pread(slots[i].record, &record, sizeof record, 0), "record");
-            if (record.state == STATE_ENDED)
+            if (told(&slots[i], &record) == STATE_ENDED)
                 finish(&slots[i], ended++, &record);
         }
     }
     while (waitpid(-1, NULL, 0) > 0)
         ;
-    clock_gettime(CLOCK_MONOTONIC, &end);
+    double took = seconds() - begun;
     must(unlink(path), path);
-    return (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+    return took;
 }

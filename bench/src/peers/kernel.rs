@@ -1,8 +1,9 @@
 //! The C program that asks the kernel for the same, without Airlock around it.
 
 use std::{
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -48,5 +49,35 @@ impl Kernel {
         ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
         let seconds: f64 = String::from_utf8(output.stdout)?.trim().parse()?;
         Ok(jobs as f64 / seconds)
+    }
+
+    /// Starts so many jobs that sleep, all at once, and holds them.
+    pub fn hold(&self, jobs: usize) -> Result<Held> {
+        let mut command = Command::new(&self.program);
+        command.arg("hold").arg(jobs.to_string()).args(["/usr/bin/sleep", "infinity"]).arg(&self.folder);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut said = String::new();
+        BufReader::new(process.stdout.take().context("no standard output")?).read_line(&mut said)?;
+        let (first, last) = said.trim().split_once(' ').with_context(|| format!("{command:?} said '{said}'"))?;
+        Ok(Held { first: first.parse()?, last: last.parse()?, process })
+    }
+}
+
+/// Jobs that the C program holds.
+#[derive(Debug)]
+pub struct Held {
+    process: Child,
+    /// Starts per second of the first hundred, 16 at a time.
+    pub first: f64,
+    /// Starts per second of the last two thirds.
+    pub last: f64,
+}
+
+impl Held {
+    /// Ends them, and waits until nothing of them is left.
+    pub fn end(mut self) -> Result<()> {
+        let ended = self.process.wait()?; // closes its standard input first
+        ensure!(ended.success(), "the held jobs ended with {ended}");
+        Ok(())
     }
 }
