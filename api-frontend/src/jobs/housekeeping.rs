@@ -11,6 +11,8 @@ use crate::store::UpdateError;
 const INTERVAL: Duration = Duration::from_secs(60);
 /// Jobs removed at once, so that others' changes come between.
 const AT_ONCE: usize = 100;
+/// Deleted jobs that are remembered, some 40 bytes each, before the executor is asked which of them it still holds.
+const DELETED_MAX: u64 = 50_000;
 
 impl Jobs {
     /// Looks after the records and the disk, until the frontend ends.
@@ -22,6 +24,9 @@ impl Jobs {
             self.core.inputs.expire();
             if let Err(error) = self.retain().await {
                 tracing::warn!(%error, "old jobs could not be removed; trying again in a minute");
+            }
+            if let Err(error) = self.bound_deleted(DELETED_MAX).await {
+                tracing::warn!(%error, "deleted jobs could not be counted; trying again in a minute");
             }
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
@@ -52,6 +57,20 @@ impl Jobs {
                 removed += 1;
             }
         }
+    }
+
+    /// Makes a new connection when more than `most` deleted jobs are remembered: only the comparison that begins it tells which of
+    /// them the executor does not hold, and forgets those.
+    pub(super) async fn bound_deleted(&self, most: u64) -> Result<(), JobsError> {
+        let remembered = self.core.store.deleted_count().await?;
+        if remembered > most {
+            tracing::info!(
+                remembered,
+                "comparing with the executor again, to forget deleted jobs that it does not hold"
+            );
+            self.core.link.reconnect();
+        }
+        Ok(())
     }
 
     async fn remove(&self, job: JobId) -> Result<(), JobsError> {

@@ -43,6 +43,15 @@ impl Store {
         .await
     }
 
+    /// How many deleted jobs are remembered.
+    pub async fn deleted_count(&self) -> Result<u64, StoreError> {
+        self.read(|connection| {
+            let count: i64 = connection.query_row("SELECT count(*) FROM deleted", [], |row| row.get(0))?;
+            Ok(count.unsigned_abs())
+        })
+        .await
+    }
+
     /// Forgets the deleted jobs that the executor does not hold: whatever it does not list it never lists again.
     pub async fn forget_deleted(&self, held: HashSet<JobId>) -> Result<(), StoreError> {
         let deleted = self.read(|connection| {

@@ -161,6 +161,26 @@ fn a_job_that_was_deleted_before_the_executor_let_go_of_it_does_not_come_back() 
 }
 
 #[test]
+fn deleted_jobs_are_forgotten_under_one_connection_too_when_there_are_many() {
+    let rig = Rig::new();
+    let jobs = rig.jobs();
+    for _ in 0..3 {
+        let job = rig.running();
+        rig.exit(job, 0);
+        rig.wait_state(job, JobState::Ended(EndState::Finished));
+        rig.fake.wait("release", |w| !w.jobs.contains_key(&job));
+        let jobs = jobs.clone();
+        rig.run(async move { jobs.delete(&alice(), &job.to_string()).await }).unwrap();
+    }
+    let remembered = || rig.run(jobs.core.store.deleted_count()).unwrap();
+    rig.run(jobs.bound_deleted(3)).unwrap();
+    assert_eq!((remembered(), rig.fake.world().hellos.len()), (3, 1), "as many as there may be");
+    rig.run(jobs.bound_deleted(2)).unwrap();
+    rig.until("a comparison", || (remembered() == 0).then_some(()));
+    assert_eq!(rig.fake.world().hellos.len(), 2);
+}
+
+#[test]
 fn a_job_whose_log_is_full_is_stopped_even_when_the_first_request_is_lost() {
     let rig = Rig::new();
     let capped = StartAsk { output_limit: Some(10_000), output_full: Some(WhenFull::Stop), ..ask("r1") };
