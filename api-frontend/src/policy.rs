@@ -112,6 +112,11 @@ impl Policy {
         self.rules.len()
     }
 
+    /// The profiles that rules name, each with its rule as the journal shows it.
+    pub fn profiles(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.rules.iter().flat_map(Rule::profiles)
+    }
+
     /// How many groups there are.
     pub fn groups(&self) -> usize {
         self.groups

@@ -1,5 +1,6 @@
 //! The program `airlock-frontend`: arguments, the order in which things are given up and taken up, exit status.
 
+use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::io::{self, IsTerminal};
 use std::net::TcpListener;
@@ -132,6 +133,14 @@ fn policy_line(policy: &Policy) -> String {
     format!("visibility {}, {rules}", policy.visibility().as_str())
 }
 
+/// Only a frontend that serves may ask the executor what it has.
+fn profiles_line(policy: &Policy) -> Option<String> {
+    let names: BTreeSet<&str> = policy.profiles().map(|(_, name)| name).collect();
+    let list = names.iter().map(|name| name.escape_debug().to_string()).collect::<Vec<_>>().join(", ");
+    (!names.is_empty())
+        .then(|| format!("rules name {list}; airlock doctor tells an admin whether the executor has them"))
+}
+
 /// Prints one line per finding.
 fn check(arguments: &Arguments) -> ExitCode {
     let mut failed = 0;
@@ -148,7 +157,12 @@ fn check(arguments: &Arguments) -> ExitCode {
         Ok(config) => {
             say("ok", "config", arguments.config.display().to_string());
             match Policy::load(config.policy()) {
-                Ok(policy) => say("ok", "policy", policy_line(&policy)),
+                Ok(policy) => {
+                    say("ok", "policy", policy_line(&policy));
+                    if let Some(line) = profiles_line(&policy) {
+                        say("ok", "profiles", line);
+                    }
+                }
                 Err(error) => say("FAIL", "policy", error.to_string()),
             }
             match TlsSetup::load(config.tls()) {

@@ -116,7 +116,7 @@ impl Frontend {
         let closing = self.stops.closing.clone();
         let background = [
             tokio::spawn(acceptor.run(listener, closing.clone(), ready)),
-            tokio::spawn(self.clone().follow_signals(signals)),
+            tokio::spawn(self.clone().follow_signals(signals, jobs.clone())),
             tokio::spawn(self.clone().watch_certificates()),
             tokio::spawn(reassure()),
             tokio::spawn({
@@ -187,7 +187,7 @@ impl Frontend {
         tracing::warn!("some calls did not end in time");
     }
 
-    async fn follow_signals(self: Arc<Self>, mut signals: Signals) {
+    async fn follow_signals(self: Arc<Self>, mut signals: Signals, jobs: Jobs) {
         loop {
             tokio::select! {
                 _ = signals.terminate.recv() => break,
@@ -198,8 +198,9 @@ impl Frontend {
                         Ok(now) => notify(&[NotifyState::Reloading, now]),
                         Err(_) => notify(&[NotifyState::Reloading]),
                     }
-                    if let Err(error) = self.reload().await {
-                        tracing::error!(%error, "reload refused; what was in force stays");
+                    match self.reload().await {
+                        Ok(()) => jobs.warn_of_missing_profiles(),
+                        Err(error) => tracing::error!(%error, "reload refused; what was in force stays"),
                     }
                     notify(&[NotifyState::Ready]);
                 }

@@ -18,6 +18,8 @@ pub enum LinkState {
     Away {
         /// Since when.
         since: SystemTime,
+        /// Whether there was one before, in the life of this process.
+        seen: bool,
         /// Why, in a clause; for the journal and operators.
         reason: String,
         /// The two sides speak no common version: an upgrade is half done, and waiting alone does not help.
@@ -79,8 +81,8 @@ const QUEUE_HIGH: usize = 1 << 20;
 
 impl Link {
     pub(super) fn new() -> Self {
-        let away =
-            LinkState::Away { since: SystemTime::now(), reason: "not connected yet".into(), no_common_version: false };
+        let reason = "not connected yet".into();
+        let away = LinkState::Away { since: SystemTime::now(), seen: false, reason, no_common_version: false };
         let shared = Shared { state: watch::Sender::new(away), out: Mutex::default(), changed: Condvar::new() };
         Self { shared: Arc::new(shared) }
     }
@@ -191,11 +193,11 @@ impl Link {
         out.live = false;
         out.queue.clear();
         self.shared.state.send_modify(|state| {
-            let since = match state {
-                LinkState::Away { since, .. } => *since,
-                LinkState::Live { .. } => SystemTime::now(),
+            let (since, seen) = match state {
+                LinkState::Away { since, seen, .. } => (*since, *seen),
+                LinkState::Live { .. } => (SystemTime::now(), true),
             };
-            *state = LinkState::Away { since, reason: why.to_owned(), no_common_version };
+            *state = LinkState::Away { since, seen, reason: why.to_owned(), no_common_version };
         });
         self.shared.changed.notify_all();
     }

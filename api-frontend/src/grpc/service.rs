@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use airlock_proto::identity::Role;
 use airlock_proto::v1::{self, job_service_server::JobService};
 use arc_swap::ArcSwap;
 use futures_util::Stream;
@@ -231,19 +232,21 @@ impl JobService for Service {
         &self,
         request: Request<v1::GetServerInfoRequest>,
     ) -> Result<Response<v1::GetServerInfoResponse>, Status> {
-        let Guest { peer, .. } = self.guest(&request)?;
+        let Guest { caller, peer } = self.guest(&request)?;
         let executor = match self.jobs.executor() {
             LinkState::Live { since, welcome, .. } => v1::ExecutorInfo {
                 connected: true,
                 since: Some(answer::system_time(since)),
                 version: welcome.build,
                 cgroups: welcome.cgroups,
+                seen: true,
             },
-            LinkState::Away { since, .. } => v1::ExecutorInfo {
+            LinkState::Away { since, seen, .. } => v1::ExecutorInfo {
                 connected: false,
                 since: Some(answer::system_time(since)),
                 version: String::new(),
                 cgroups: String::new(),
+                seen,
             },
         };
         // What holds by construction of this build: there is no setting that turns any of it off. What the executor promises
@@ -262,6 +265,7 @@ impl JobService for Service {
             guarantees: Some(guarantees),
             live_jobs: self.jobs.live_count() as u64,
             key_exchange: peer.key_exchange.to_owned(),
+            warnings: if caller.role == Role::Admin { self.jobs.missing_profiles() } else { Vec::new() },
         }))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipc_protocol::ProfileInfo;
 
-use super::{Jobs, JobsError, StartSpec};
+use super::{Core, Jobs, JobsError, StartSpec};
 use crate::authorize::Caller;
 use crate::policy::{Group, Sums};
 use crate::store::Membership;
@@ -20,11 +20,22 @@ pub struct GroupView {
 
 impl Jobs {
     /// The profiles that the caller may use; the first is the default. Names in the policy that the executor does not have
-    /// are left out. Empty until the executor was met.
+    /// are left out ([`Jobs::missing_profiles`] tells them). Empty until the executor was met.
     pub fn profiles_of(&self, caller: &Caller) -> Arc<Vec<ProfileInfo>> {
         let all = self.profiles();
         let Some(names) = caller.terms.profiles() else { return all };
         Arc::new(names.iter().filter_map(|name| all.iter().find(|p| p.name == *name)).cloned().collect())
+    }
+
+    /// The profiles that rules of the policy name and the executor does not have: a sentence for each. Empty until the executor
+    /// was met.
+    pub fn missing_profiles(&self) -> Vec<String> {
+        self.core.missing_profiles()
+    }
+
+    /// Puts [`Jobs::missing_profiles`] into the journal; for when the policy was read.
+    pub fn warn_of_missing_profiles(&self) {
+        self.core.warn_of_missing_profiles();
     }
 
     /// The group in which the caller's jobs count, and what it takes at this moment.
@@ -51,6 +62,26 @@ impl Jobs {
             }
             _ => Ok(profiles),
         }
+    }
+}
+
+impl Core {
+    fn missing_profiles(&self) -> Vec<String> {
+        let (policy, known) = (self.policy.load(), self.profiles.load());
+        if known.is_empty() {
+            return Vec::new();
+        }
+        let missing = policy.profiles().filter(|(_, name)| !known.iter().any(|profile| profile.name == *name));
+        missing
+            .map(|(rule, name)| {
+                let name = name.escape_debug();
+                format!("{rule}: the executor has no profile '{name}'; correct the rule, or add [profile.{name}] to executor.toml")
+            })
+            .collect()
+    }
+
+    pub(super) fn warn_of_missing_profiles(&self) {
+        self.missing_profiles().iter().for_each(|missing| tracing::warn!("{missing}"));
     }
 }
 

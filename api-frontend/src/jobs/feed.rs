@@ -130,6 +130,7 @@ impl Sink for ExecutorSink {
         // The first is everybody's default; the sort keeps the order of the others.
         profiles.sort_by_key(|profile| profile.name != DEFAULT_PROFILE);
         self.core.profiles.store(Arc::new(profiles));
+        self.core.warn_of_missing_profiles();
     }
 
     fn answer(&mut self, answer: Answer<'_>) -> Result<(), Reconnect> {

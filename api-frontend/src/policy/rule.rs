@@ -148,6 +148,15 @@ impl Rule {
     pub fn new(place: &str, criteria: Criteria, outcome: Outcome) -> Self {
         Self { label: format!("{place} ({criteria})").into(), criteria, outcome }
     }
+
+    /// The profiles that it names, each with the rule as the journal shows it.
+    pub fn profiles(&self) -> impl Iterator<Item = (&str, &str)> {
+        let named = match &self.outcome {
+            Outcome::Admit { profiles: Some(names), .. } => names.as_ref(),
+            Outcome::Admit { profiles: None, .. } | Outcome::ShutOut => &[],
+        };
+        named.iter().map(|name| (&*self.label, name.as_str()))
+    }
 }
 
 impl Criteria {

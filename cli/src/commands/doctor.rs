@@ -224,17 +224,32 @@ fn executor(info: &api::GetServerInfoResponse, findings: &mut Findings) {
         let since = since.map_or(String::new(), |since| {
             format!(" since {} ({})", time::clock(since, Some(now)), time::ago(since, now))
         });
-        findings.fail(
-            "executor",
-            format!("the server has no executor{since}: new jobs are refused, running jobs go on"),
-            Some("on the server: systemctl status airlock-executor; airlock-executor --check".to_owned()),
-        );
+        let (found, remedy) = match executor.seen {
+            true => (
+                format!("the server has no executor{since}: new jobs are refused, running jobs go on"),
+                "on the server: systemctl status airlock-executor; airlock-executor --check",
+            ),
+            false => (
+                format!("the server has no executor and has seen none{since}: nothing can be started until one runs"),
+                "on the server: systemctl enable --now airlock-executor; if it does not start: airlock-executor --check",
+            ),
+        };
+        findings.fail("executor", found, Some(remedy.to_owned()));
     }
-    let Some(held) = &info.guarantees else { return };
+    if let Some(held) = &info.guarantees {
+        guarantees(held, executor.connected, findings);
+    }
+    for warning in &info.warnings {
+        findings.warn("policy", warning.clone(), None);
+    }
+}
+
+fn guarantees(held: &api::Guarantees, has_executor: bool, findings: &mut Findings) {
+    // What the executor promises is known only while there is one, and its absence is a finding already.
     let missing = [
         (held.durable_records, "records are on disk before an answer"),
-        (held.limits_read_back, "limits are read back"),
-        (held.audit, "no start without an audit line"),
+        (held.limits_read_back || !has_executor, "limits are read back"),
+        (held.audit || !has_executor, "no start without an audit line"),
         (held.output_acknowledged, "output is kept until it stands in the log"),
     ];
     for (_, guarantee) in missing.iter().filter(|(holds, _)| !holds) {

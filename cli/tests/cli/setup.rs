@@ -57,6 +57,7 @@ fn whoami_shows_role_and_profiles() {
 #[test]
 fn doctor_says_what_is_right_and_fails_with_what_is_not() {
     let fake = Fake::start();
+    fake.state.lock().executor_seen = true;
     let found = airlock(&fake, &["doctor"]);
     assert_eq!(found.code(), 1, "the server has no executor");
     let text = found.text();
@@ -74,6 +75,31 @@ fn doctor_says_what_is_right_and_fails_with_what_is_not() {
     assert!(text.ends_with("1 failed\n"), "{text}");
     let json = airlock(&fake, &["doctor", "--format", "json"]).text();
     assert!(json.starts_with(r#"{"failed":1,"warnings":0,"checks":["#) && json.lines().count() == 1, "{json}");
+}
+
+#[test]
+fn doctor_says_when_no_executor_ever_came_and_nothing_of_what_only_it_can_promise() {
+    let fake = Fake::start();
+    let text = airlock(&fake, &["doctor"]).text();
+    let line = text.lines().find(|line| line.starts_with("FAIL  executor")).unwrap_or_default();
+    assert!(
+        line.contains("the server has no executor and has seen none since ") && line.ends_with("until one runs"),
+        "{text}"
+    );
+    assert!(text.contains("on the server: systemctl enable --now airlock-executor; "), "{text}");
+    assert!(!text.contains("switched off"), "{text}");
+}
+
+#[test]
+fn doctor_shows_what_the_server_warns_of() {
+    let fake = Fake::start();
+    let warning = "policy.toml:9 (ou build): the executor has no profile 'ofline'; correct the rule";
+    fake.state.lock().warnings = vec![warning.to_owned()];
+    let text = airlock(&fake, &["doctor"]).text();
+    assert!(
+        text.contains(&format!("warn  policy        {warning}\n")) && text.ends_with("1 failed, 1 warning\n"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -70,6 +70,8 @@ def rules_say_who_starts_jobs_and_groups_how_many(_operator):
         ruled('\n[[rule]]\nmatch = { cn = "bob" }\nrole = "none"\n[[rule]]\nmatch = { cn = "*" }\n')
         refused = wait_for("bob is shut out", lambda: (lambda done: done.code and done)(bob("airlock whoami", code=None)))
         expect("has no role" in refused.err, refused)
+        ruled('\n[[rule]]\nmatch = { cn = "*" }\nprofiles = ["standard", "ofline"]\n')
+        wait_for("doctor names the profile", lambda: "the executor has no profile 'ofline'" in sh("airlock doctor").out)
         sh("airlock whoami")
     finally:
         POLICY.write_text(text)

@@ -123,3 +123,26 @@ fn a_bad_rule_is_named_with_its_line_and_the_old_rules_stay() {
     assert!(stack.run(who(&mut stack.client("mallory", "build"))).is_err());
     assert_eq!(stack.run(who(&mut stack.client("bob", "build"))).unwrap().group.unwrap().name, "build");
 }
+
+#[test]
+fn profiles_that_rules_name_and_the_executor_lacks_are_told_to_admins() {
+    let stack = Stack::with("", "[[rule]]\nmatch = { cn = \"*\" }\nprofiles = [\"standard\", \"ofline\"]\n");
+    let (mut root, mut bob) = (stack.client("root", "admin"), stack.client("bob", "user"));
+    stack.run(async {
+        let info = async |client: &mut JobServiceClient<Channel>| {
+            client.get_server_info(v1::GetServerInfoRequest {}).await.unwrap().into_inner()
+        };
+        let sentence = "policy.toml:1 (cn *): the executor has no profile 'ofline'; correct the rule, or add \
+                        [profile.ofline] to executor.toml";
+        // The profiles come a moment after the connection.
+        let end = Instant::now() + Duration::from_secs(10);
+        while info(&mut root).await.warnings != [sentence] {
+            assert!(Instant::now() < end, "{:?}", info(&mut root).await.warnings);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(info(&mut bob).await.warnings, [""; 0]);
+        put(&stack.path("policy.toml"), "[output]\nreserve = 0\n");
+        stack.frontend.reload().await.unwrap();
+        assert_eq!(info(&mut root).await.warnings, [""; 0]);
+    });
+}

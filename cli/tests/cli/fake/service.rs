@@ -220,8 +220,13 @@ impl JobService for Service {
     ) -> Result<Response<api::GetServerInfoResponse>, Status> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let time = Some(prost_types::Timestamp { seconds: now.as_secs() as i64, nanos: now.subsec_nanos() as i32 });
-        let executor = Some(api::ExecutorInfo { connected: false, since: time, ..Default::default() });
-        Ok(Response::new(api::GetServerInfoResponse { host: "build1".into(), time, executor, ..Default::default() }))
+        let seen = self.0.lock().executor_seen;
+        let executor = Some(api::ExecutorInfo { connected: false, since: time, seen, ..Default::default() });
+        let held = api::Guarantees { durable_records: true, output_acknowledged: true, ..Default::default() };
+        let warnings = self.0.lock().warnings.clone();
+        let (host, guarantees) = ("build1".into(), Some(held));
+        let info = api::GetServerInfoResponse { host, time, executor, guarantees, warnings, ..Default::default() };
+        Ok(Response::new(info))
     }
 }
 

@@ -61,6 +61,10 @@ pub struct Inner {
     pub waits: usize,
     /// Live jobs of the caller's group.
     pub group_jobs: u64,
+    /// What the server tells of an executor that is not connected.
+    pub executor_seen: bool,
+    /// What it tells admins of its configuration.
+    pub warnings: Vec<String>,
     /// Answers to StartJob are kept back while this holds.
     pub hold_start: bool,
     /// Given instead of the next answer to StartJob.
