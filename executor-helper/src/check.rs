@@ -2,6 +2,8 @@
 
 use std::{path::Path, process::ExitCode};
 
+use ipc_protocol::JobId;
+
 use crate::{
     cgroup::Hierarchy,
     config::{Config, FRESH, RunAs, UidRange},
@@ -69,11 +71,15 @@ pub fn adopt_dry_run(path: &Path) -> Result<(), String> {
                 taken = taken.saturating_add(1);
                 continue;
             }
-            Ok((_, plan)) => format!("job {} has no cgroup", plan.entry.job),
+            Ok(_) => "it has no cgroup".to_owned(),
             Err(why) => why,
         };
         left = left.saturating_add(1);
-        println!("keeper {}: {why}", pid.as_raw_nonzero());
+        // A keeper that is not believed has its job's id among its words all the same.
+        let words = std::fs::read_to_string(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+        let job = words.split('\0').nth(1).and_then(|id| id.parse::<JobId>().ok());
+        let job = job.map_or(String::new(), |id| format!(" of job {id}"));
+        println!("keeper {}{job}: {why}", pid.as_raw_nonzero());
     }
     println!("{taken} jobs would be taken over, {left} would not");
     if left == 0 { Ok(()) } else { Err(format!("{left} jobs would be lost; let them end before the restart")) }
@@ -113,11 +119,7 @@ fn check_host(report: &mut Report, config: &Config) {
 fn check_unit(report: &mut Report, config: &Config) {
     let Some(pid) = serving() else {
         if Path::new("/run/systemd/system").exists() {
-            report.line(
-                "warn",
-                "unit",
-                "airlock-executor.service does not run: what it hides from jobs cannot be told",
-            );
+            report.line("warn", "unit", "airlock-executor.service does not run: what it hides from jobs is not known");
         }
         return;
     };

@@ -34,14 +34,17 @@ fn a_new_program_says_beforehand_that_it_will_take_over_every_job_and_touches_no
 fn a_keeper_that_would_not_be_believed_is_named_beforehand_and_lives_on() {
     let stack = Stack::start();
     let job = stack.job(&["sleep", "1000"]);
-    let mut stranger = Command::new("sleep").arg("1000").spawn().expect("a process");
+    // It waits for ever, and has a job's id where keepers have it.
+    let (folder, id) = (tempfile::tempdir().expect("a folder"), "3f9a1c2e-5b7d-4c1a-9f60-2d8e4b7a1c05");
+    Tool::new("mkfifo").arg(folder.path().join(id)).run().ends_with(0);
+    let mut stranger = Command::new("cat").arg(id).current_dir(&folder).spawn().expect("a process");
     fs::write(keepers_group(&stack), stranger.id().to_string()).expect("a process in the keepers' cgroup");
     let outcome = dry_run(&stack);
     let lives = Process::new(stranger.id() as i32).lives();
     let _ = stranger.kill();
     let _ = stranger.wait();
     let said = outcome.ends_with(1).out();
-    assert!(said.contains(&format!("keeper {}: ", stranger.id())), "{said}");
+    assert!(said.contains(&format!("keeper {} of job {id}: ", stranger.id())), "{said}");
     assert!(said.contains("1 jobs would be taken over, 1 would not"), "{said}");
     assert!(lives, "asking ended a process");
     assert_eq!(job.state(), "running");

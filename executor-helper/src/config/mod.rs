@@ -223,7 +223,10 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
     let message = error.message();
     let unknown = message.strip_prefix("unknown field `").or(message.strip_prefix("unknown variant `"));
     let Some((key, expected)) = unknown.and_then(|rest| rest.split_once('`')) else {
-        return format!(":{line}: {message}");
+        // serde tells the value, and only the line its key.
+        let written = text.lines().nth(line.saturating_sub(1)).and_then(|written| written.split_once('='));
+        let key = written.map(|(key, _)| key.trim()).filter(|key| !message.contains(key));
+        return format!(":{line}: {}{message}", key.map_or(String::new(), |key| format!("{key}: ")));
     };
     let what = if text.get(before.len()..).is_some_and(|rest| rest.starts_with('"')) { "value" } else { "key" };
     let table = before.lines().rev().find(|l| l.trim_start().starts_with('[')).map(str::trim).unwrap_or("the file");

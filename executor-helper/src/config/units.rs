@@ -101,11 +101,8 @@ pub fn octal<'de, D: Deserializer<'de>>(value: D) -> Result<u32, D::Error> {
 /// For serde: an absolute path.
 pub fn path<'de, D: Deserializer<'de>>(value: D) -> Result<PathBuf, D::Error> {
     let text = String::deserialize(value)?;
-    if is_plain_absolute(&text) {
-        Ok(text.into())
-    } else {
-        Err(D::Error::custom(format!("'{text}' is not an absolute path")))
-    }
+    let path = Some(&text).filter(|text| is_plain_absolute(text)).map(PathBuf::from);
+    path.ok_or_else(|| D::Error::custom(format!("'{text}' is not an absolute path")))
 }
 
 /// An absolute path without `.` and `..` and without an empty part.

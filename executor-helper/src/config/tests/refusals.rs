@@ -8,10 +8,13 @@ fn refused(lines: &str, says: &str) {
     assert!(why.contains(says), "expected '{says}' in: {why}");
 }
 
-// Of a value, which stands on a line of its own: line 9 of the text.
+// Of a value, which stands on a line of its own: line 9 of the text. Its key is named once.
 fn refused_value(line: &str, says: &str) {
     let why = why_not(&with_profile(line));
-    assert_eq!(why, format!(":9: {says}"));
+    let key = line.split('=').next().unwrap().trim();
+    let says_where = says.contains(key) || says.starts_with("unknown value");
+    let named = if says_where { says.to_owned() } else { format!("{key}: {says}") };
+    assert_eq!(why, format!(":9: {named}"));
 }
 
 fn refused_instead(of: &str, instead: &str, says: &str) {
@@ -36,7 +39,7 @@ fn no_profile_runs_as_root_under_any_name() {
     refused_instead(POOL, r#"run_as = "wheel""#, "no profile can run as uid or gid 0");
     refused_instead(POOL, r#"run_as = "0""#, "there is no user '0' in /etc/passwd");
     refused_instead(POOL, r#"run_as = """#, "there is no user '' in /etc/passwd");
-    refused_instead(POOL, "run_as = 0", ":5: invalid type: integer `0`, expected a string");
+    refused_instead(POOL, "run_as = 0", ":5: run_as: invalid type: integer `0`, expected a string");
 }
 
 #[test]
@@ -228,7 +231,7 @@ fn paths_are_absolute_and_plain() {
     for key in ["socket", "work_dir", "audit", "keeper"] {
         for bad in ["relative", "/a/../b", ""] {
             let why = why_not(&format!("{key} = \"{bad}\"\n{}", with_profile("")));
-            assert_eq!(why, format!(":1: '{bad}' is not an absolute path"), "{key}");
+            assert_eq!(why, format!(":1: {key}: '{bad}' is not an absolute path"), "{key}");
         }
     }
     for bad in ["", "/x", "x/", "../x", "a/../../b", "."] {
@@ -258,12 +261,12 @@ fn other_values_that_mean_nothing_are_refused() {
 fn ceilings_are_numbers_of_something() {
     let ceiling = |line: &str| why_not(&format!("ceilings.{line}\n{}", with_profile("")));
     for (line, says) in [
-        ("memory = \"lots\"", ":1: 'lots' is not a size"),
-        ("memory = \"0%\"", ":1: '0%' is not a size"),
-        ("memory = \"101%\"", ":1: '101%' is not a size"),
-        ("cpu = \"many\"", ":1: not a number of cores"),
-        ("output_in_flight = \"x\"", ":1: 'x' is not a size"),
-        ("input_in_flight = \"x\"", ":1: 'x' is not a size"),
+        ("memory = \"lots\"", ":1: ceilings.memory: 'lots' is not a size"),
+        ("memory = \"0%\"", ":1: ceilings.memory: '0%' is not a size"),
+        ("memory = \"101%\"", ":1: ceilings.memory: '101%' is not a size"),
+        ("cpu = \"many\"", ":1: ceilings.cpu: not a number of cores"),
+        ("output_in_flight = \"x\"", ":1: ceilings.output_in_flight: 'x' is not a size"),
+        ("input_in_flight = \"x\"", ":1: ceilings.input_in_flight: 'x' is not a size"),
     ] {
         assert_eq!(ceiling(line), says, "{line}");
     }
@@ -277,7 +280,7 @@ fn a_file_without_a_pool_or_without_a_frontend_is_refused() {
     refused_instead(&pool, "", "uid_pool 0+0 must lie above 1000");
     let frontend = "frontend_user = \"airlock\"";
     refused_instead(frontend, "", "frontend_user: there is no user '' in /etc/passwd");
-    refused_instead(frontend, "frontend_user = true", ":2: not the name or the number of a user");
+    refused_instead(frontend, "frontend_user = true", ":2: frontend_user: not the name or the number of a user");
 }
 
 #[test]
