@@ -114,6 +114,27 @@ fn a_refusal_within_a_rule_names_that_rule_in_the_journal() {
 }
 
 #[test]
+fn a_profile_that_a_rule_names_and_the_executor_lacks_is_told_at_each_reading_and_to_admins() {
+    let stack = stack("jobs = 2");
+    let missing = "the executor has no profile 'ofline'";
+    let told = |times: usize| {
+        wait_until("the warning", scale::seconds(10), || {
+            (stack.log("frontend").matches(missing).count() == times).then_some(())
+        });
+    };
+    told(0);
+    stack.edit("policy.toml", "profiles = [\"offline\"]", "profiles = [\"offline\", \"ofline\"]");
+    reload(&stack, RELOADED);
+    told(1);
+    stack.end("frontend", Signal::TERM);
+    stack.up().ends_with(0);
+    told(2);
+    let doctor = |identity: &str| stack.airlock(identity).arg("doctor").run().ends_with(0).out();
+    assert!(doctor("admin").contains("warn  policy") && doctor("admin").contains(missing), "{}", doctor("admin"));
+    assert!(!doctor("carol").contains(missing), "{}", doctor("carol"));
+}
+
+#[test]
 fn a_full_group_refuses_at_once_by_name_whoever_of_it_asks_and_has_room_when_a_job_has_ended() {
     let stack = stack("jobs = 2");
     let jobs = [sleeper(&stack, "carol", &["--memory", "64M"]), sleeper(&stack, "dave", &["--memory", "64M"])];
