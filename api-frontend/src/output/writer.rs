@@ -146,7 +146,7 @@ impl LogWriter {
     /// # Errors
     /// `DiskFull` or `Io`, with the writer to try again.
     pub fn finish(mut self, time_ns: u64, complete: bool) -> Result<FinishedLog, FinishError> {
-        // A job that wrote nothing costs no file and no synchronisation.
+        // A job that wrote nothing costs no file.
         if (self.last.is_some() || self.gap.is_some())
             && let Err(error) = self.write(Kind::End { complete }, time_ns, &[])
         {
