@@ -20,8 +20,8 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// A file that would have been written exists. The person moves it away or asks for a replacement.
-    #[error("{} exists already and was left as it is; move it away or ask for it to be replaced", path.display())]
+    /// A file that would have been written exists. The person moves it away, or asks for a replacement where that can be asked.
+    #[error("{} exists already and was left as it is", path.display())]
     Exists {
         /// The file that stands in the way.
         path: PathBuf,

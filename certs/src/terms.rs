@@ -40,7 +40,10 @@ impl Lifetime {
         if seconds == 0 || seconds > u64::from(Self::LONGEST_DAYS) * DAY {
             return Err(Error::BadValue {
                 what: "lifetime",
-                value: format!("{duration:?}"),
+                value: match seconds % DAY {
+                    0 => format!("{} days", seconds / DAY),
+                    _ => format!("{seconds} seconds"),
+                },
                 problem: "is not between a second and 7305 days",
                 remedy: "90 days are usual for people, 365 for servers",
             });

@@ -16,6 +16,7 @@ mod session;
 mod settings;
 mod talk;
 mod units;
+mod usage;
 mod verdict;
 mod writer;
 

@@ -8,7 +8,7 @@ use crate::{
     failure::{DONE, Ending, Failure, OWN_TROUBLE},
     sentences::plain,
     session::Session,
-    settings, talk,
+    settings, talk, usage,
 };
 use clap::{Parser, error::ErrorKind};
 use std::env;
@@ -94,28 +94,10 @@ fn not_understood(error: &clap::Error) -> Ending {
             Err(failure) => Ending::Status(failure.exit_status()),
         };
     }
-    let failure = sentence(error);
+    let failure = usage::refused(error);
     let format = if wants_json() { Format::Json } else { Format::Text };
     talk::report(&failure, format, false);
     Ending::Status(OWN_TROUBLE)
-}
-
-// clap's first paragraph without its "error: ", and a way on.
-fn sentence(error: &clap::Error) -> Failure {
-    let text = error.render().to_string();
-    let text = text.strip_prefix("error: ").unwrap_or(&text);
-    let mut paragraphs =
-        text.split("\n\n").map(|paragraph| paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" "));
-    let first = paragraphs.next().unwrap_or_default();
-    let tip = paragraphs.find_map(|paragraph| paragraph.strip_prefix("tip: ").map(str::to_owned));
-    let failure = Failure::usage(first.trim());
-    match (tip, error.kind()) {
-        (Some(tip), _) => failure.hint(tip),
-        (None, ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) => {
-            Failure::usage("a command word is missing").hint("airlock --help lists them")
-        }
-        (None, _) => failure.hint("--help shows what is possible"),
-    }
 }
 
 // The options could not be parsed, so they are looked at as they stand.

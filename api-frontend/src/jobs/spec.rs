@@ -148,7 +148,7 @@ fn check_name(name: &str) -> Result<(), JobsError> {
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.len() > WORD_MAX || !name.chars().all(allowed) {
-        return wrong(format!("name '{shown}' is not at most 64 letters, digits, dashes, underscores and dots"));
+        return wrong(format!("name '{shown}' is not 1 to 64 letters, digits, dashes, underscores and dots"));
     }
     // Such a name could be taken for a job id or for the word that means the newest job.
     let hex = name.len() >= 4 && name.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f' | '-'));

@@ -38,8 +38,11 @@ pub(super) fn sentence(error: &StartError, asked: Asked<'_>) -> String {
         (Step::Exec, ENOENT | ENOTDIR) if found => {
             format!("{program} exists, but the interpreter that it names does not")
         }
-        (Step::Exec, ENOENT | ENOTDIR) if program.contains('/') => {
+        (Step::Exec, ENOENT | ENOTDIR) if program.starts_with('/') => {
             format!("no program '{program}' (profile {profile})")
+        }
+        (Step::Exec, ENOENT | ENOTDIR) if program.contains('/') => {
+            format!("no program '{program}' in the job's directory; airlock help files says how files get there")
         }
         (Step::Exec, ENOENT | ENOTDIR) => {
             let line = format!("; for a shell line use: airlock run -- sh -c '{program}'");
@@ -48,7 +51,8 @@ pub(super) fn sentence(error: &StartError, asked: Asked<'_>) -> String {
         }
         (Step::Exec, EACCES) if found => {
             let mode = mode & 0o7777;
-            format!("{program} exists but is not executable for uid {uid} (mode {mode:04o}, owner uid {owner})")
+            let owner = if owner == 0 { "root".to_owned() } else { format!("uid {owner}") };
+            format!("{program} exists but is not executable for uid {uid} (mode {mode:04o}, owner {owner})")
         }
         (Step::Exec, EACCES) => {
             format!("{program} cannot be executed by uid {uid}: permission denied on the way to it")
@@ -84,6 +88,10 @@ mod tests {
     fn not_there_not_executable_and_no_interpreter_are_told_apart() {
         let asked = Asked { program: "/srv/run.sh", ..ASKED };
         assert_eq!(said(Step::Exec, ENOENT, 0, asked), "no program '/srv/run.sh' (profile standard)");
+        assert_eq!(
+            said(Step::Exec, ENOENT, 0, Asked { program: "./run.sh", ..ASKED }),
+            "no program './run.sh' in the job's directory; airlock help files says how files get there"
+        );
         assert_eq!(
             said(Step::Exec, EACCES, 0o100_640, asked),
             "/srv/run.sh exists but is not executable for uid 1900000412 (mode 0640, owner uid 1000)"

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 /// `airlock certs`
 #[derive(Args, Debug)]
+#[command(arg_required_else_help = false)]
 pub struct CertsArgs {
     /// What to do.
     #[command(subcommand)]

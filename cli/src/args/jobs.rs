@@ -78,7 +78,7 @@ pub struct ListArgs {
     /// Only full ids
     #[arg(short = 'q', long)]
     pub quiet: bool,
-    /// Only these states
+    /// Only these states, separated by commas
     #[arg(long, value_name = "STATE", value_delimiter = ',')]
     pub state: Vec<String>,
     /// Only jobs that have not ended
@@ -111,13 +111,13 @@ pub struct ListArgs {
 #[derive(Args, Debug)]
 pub struct StopArgs {
     /// Ids, unique prefixes, names or last
-    #[arg(value_name = "JOB", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "JOB", conflicts_with = "all")]
     pub jobs: Vec<String>,
     /// All your live jobs; everybody's for an admin
     #[arg(long)]
     pub all: bool,
     /// With --all: only jobs of this owner
-    #[arg(long, value_name = "OWNER", requires = "all")]
+    #[arg(long, value_name = "OWNER", conflicts_with = "jobs")]
     pub owner: Option<String>,
     /// Signal to ask with
     #[arg(short = 's', long, value_name = "SIGNAL", default_value = "TERM")]
@@ -145,7 +145,7 @@ pub struct SignalArgs {
 #[derive(Args, Debug)]
 pub struct WaitArgs {
     /// Ids, unique prefixes, names or last; with --any and none: all your live jobs
-    #[arg(value_name = "JOB", required_unless_present = "any")]
+    #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
     /// Wait for the first of them only
     #[arg(long)]
@@ -162,16 +162,16 @@ pub struct WaitArgs {
 #[derive(Args, Debug)]
 pub struct DeleteArgs {
     /// Ids, unique prefixes, names or last
-    #[arg(value_name = "JOB", required_unless_present = "ended", conflicts_with = "ended")]
+    #[arg(value_name = "JOB", conflicts_with = "ended")]
     pub jobs: Vec<String>,
     /// All your ended jobs (everybody's for an admin) that the following options select; archived ones stay
     #[arg(long)]
     pub ended: bool,
-    /// Ended longer ago than this
-    #[arg(long, value_name = "DURATION", requires = "ended")]
+    /// With --ended: longer ago than this
+    #[arg(long, value_name = "DURATION", conflicts_with = "jobs")]
     pub older_than: Option<String>,
-    /// Ended in one of these states
-    #[arg(long, value_name = "STATE", value_delimiter = ',', requires = "ended")]
+    /// With --ended: in one of these states, separated by commas
+    #[arg(long, value_name = "STATE", value_delimiter = ',', conflicts_with = "jobs")]
     pub state: Vec<String>,
     /// Say what would be removed
     #[arg(long)]

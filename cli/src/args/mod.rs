@@ -65,10 +65,10 @@ pub struct GlobalArgs {
     #[arg(long, value_name = "DURATION", default_value = "2s")]
     pub patience: String,
     /// Text for people or JSON for programs
-    #[arg(long, global = true, value_name = "FORMAT")]
+    #[arg(long, global = true, value_name = "FORMAT", display_order = 900)]
     pub format: Option<Format>,
     /// Say which server and identity are used, and why
-    #[arg(short = 'v', long, global = true)]
+    #[arg(short = 'v', long, global = true, display_order = 901)]
     pub verbose: bool,
 }
 

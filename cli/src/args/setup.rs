@@ -48,7 +48,7 @@ pub enum ContextCommand {
 /// `airlock completions`
 #[derive(Args, Debug)]
 pub struct CompletionsArgs {
-    /// bash, zsh or fish
+    /// The shell to complete in
     pub shell: clap_complete::Shell,
 }
 

@@ -7,6 +7,7 @@ use crate::{
     },
     failure::{DONE, Ending, Failure},
     present::{json, sanitize},
+    sentences::plain,
     settings::file,
     talk::{data, report, say},
 };
@@ -71,7 +72,11 @@ fn request(args: &RequestArgs) -> Result<Ending, Failure> {
             unit: args.ou.as_deref().map(parse).transpose()?,
         })
     };
-    let requested = requested.map_err(refused)?;
+    let requested = requested.map_err(|error| match error {
+        Error::Exists { .. } => refused(error)
+            .hint("move it away for a new key, or ask with the same one: airlock certs request NAME --renew"),
+        error => refused(error),
+    })?;
     let file = requested.request_file.display();
     data(format!("{file}: key fingerprint {}", requested.key_fingerprint))?;
     say(format!("send {file} to your operator; {} stays here", requested.key_file.display()));
@@ -142,7 +147,7 @@ fn sign(args: &SignArgs, format: Format) -> Result<Ending, Failure> {
         match authority.sign(file, &grant, &output) {
             Ok(issued) => show(&issued, format)?,
             Err(error) => {
-                if let Some(earlier) = failed.replace(refused(error)) {
+                if let Some(earlier) = failed.replace(refused_to_write(error)) {
                     report(&earlier, format, false);
                 }
             }
@@ -154,8 +159,9 @@ fn sign(args: &SignArgs, format: Format) -> Result<Ending, Failure> {
 fn issue(args: &IssueArgs, format: Format) -> Result<Ending, Failure> {
     let mut authority = open(&args.authority)?;
     let output = output(&args.out, args.pem, args.replace);
-    let issued =
-        authority.issue(&parse(&args.name)?, parse(&args.key)?, &grant(&args.grant)?, &output).map_err(refused)?;
+    let issued = authority
+        .issue(&parse(&args.name)?, parse(&args.key)?, &grant(&args.grant)?, &output)
+        .map_err(refused_to_write)?;
     show(&issued, format)?;
     Ok(DONE)
 }
@@ -163,7 +169,7 @@ fn issue(args: &IssueArgs, format: Format) -> Result<Ending, Failure> {
 fn renew(args: &RenewArgs, format: Format) -> Result<Ending, Failure> {
     let mut authority = open(&args.authority)?;
     let output = output(&args.out, args.pem, args.replace);
-    let issued = authority.renew(&args.name, lifetime(args.days)?, &output).map_err(refused)?;
+    let issued = authority.renew(&args.name, lifetime(args.days)?, &output).map_err(refused_to_write)?;
     show(&issued, format)?;
     Ok(DONE)
 }
@@ -329,6 +335,14 @@ fn day(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d").to_string()
 }
 
+// Where --replace is an option.
+fn refused_to_write(error: Error) -> Failure {
+    match error {
+        Error::Exists { .. } => refused(error).hint("--replace replaces it"),
+        error => refused(error),
+    }
+}
+
 fn refused(error: Error) -> Failure {
     let code = match error {
         Error::BadValue { .. }
@@ -340,10 +354,9 @@ fn refused(error: Error) -> Failure {
         Error::Crypto { .. } => "INTERNAL",
         _ => "FAILED_PRECONDITION",
     };
-    let failure = Failure::new(code, error.to_string());
-    if let Error::Exists { .. } = error {
-        failure.hint("--replace replaces certificates, never keys of requests")
-    } else {
-        failure
-    }
+    let message = match &error {
+        Error::Io { action, path, source } => format!("cannot {action} {}: {}", path.display(), plain(source)),
+        _ => error.to_string(),
+    };
+    Failure::new(code, message)
 }

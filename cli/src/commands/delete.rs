@@ -4,7 +4,7 @@ use crate::{
     args::DeleteArgs,
     commands::{
         list::{all_pages, states},
-        stop::own_scope,
+        stop::{no_job_named, own_scope},
     },
     failure::{DONE, Ending, Failure},
     present::{json, time},
@@ -25,7 +25,11 @@ struct Deleted<'a> {
 /// # Errors
 /// No such job, or one that lives.
 pub async fn delete(session: &Session, args: &DeleteArgs) -> Result<Ending, Failure> {
-    let chosen = if args.ended { selected(session, args).await? } else { args.jobs.clone() };
+    let chosen = match (args.ended, args.jobs.is_empty()) {
+        (true, _) => selected(session, args).await?,
+        (false, false) => args.jobs.clone(),
+        (false, true) => return Err(no_job_named("--ended for all that have ended, with --older-than and --state")),
+    };
     let mut failed: Option<Failure> = None;
     for name in &chosen {
         let outcome = if args.dry_run {
@@ -54,6 +58,10 @@ pub async fn delete(session: &Session, args: &DeleteArgs) -> Result<Ending, Fail
     failed.map_or(Ok(DONE), Err)
 }
 
+fn lives(state: &api::JobState) -> bool {
+    is_live(&api::Job { state: i32::from(*state), ..Default::default() })
+}
+
 async fn selected(session: &Session, args: &DeleteArgs) -> Result<Vec<String>, Failure> {
     let before = match args.older_than.as_deref() {
         None => None,
@@ -63,15 +71,15 @@ async fn selected(session: &Session, args: &DeleteArgs) -> Result<Vec<String>, F
             Some(jiff::Timestamp::now().checked_sub(age).unwrap_or(jiff::Timestamp::MIN))
         }
     };
+    let states = states(&args.state)?;
+    if let Some(live) = states.iter().filter_map(|state| api::JobState::try_from(*state).ok()).find(lives) {
+        let message = format!("a job that is {} has not ended", state_word(live));
+        return Err(Failure::usage(message).hint("stop it first: airlock stop").field("state"));
+    }
     // Who was created later cannot have ended earlier: the server can leave those out.
     let owner = own_scope(session).await?;
-    let filter = api::ListJobsRequest {
-        owner,
-        all: true,
-        states: states(&args.state)?,
-        until: before.map(time::to_proto),
-        ..Default::default()
-    };
+    let filter =
+        api::ListJobsRequest { owner, all: true, states, until: before.map(time::to_proto), ..Default::default() };
     let jobs = all_pages(session, filter, None).await?;
     let old_enough = |job: &api::Job| match (before, time::from_proto(job.ended_at.as_ref())) {
         (None, _) => true,

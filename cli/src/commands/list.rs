@@ -17,6 +17,9 @@ const PAGE: i32 = 1000;
 /// # Errors
 /// A filter that cannot be meant; an unreachable server.
 pub async fn list(session: &Session, args: &ListArgs) -> Result<Ending, Failure> {
+    if args.number == Some(0) {
+        return Err(Failure::usage("-n 0 would list nothing").hint("leave it out for all, or use 1 or more"));
+    }
     let time = |what: &str, text: &Option<String>| {
         text.as_deref().map(|text| moment(what, text).map(time::to_proto)).transpose()
     };

@@ -6,7 +6,7 @@ use crate::{
     failure::{DONE, Ending, Failure},
     present::json,
     session::{Session, duration},
-    talk::data,
+    talk::{data, say},
     verdict::status_of,
 };
 use airlock_client::{api, is_live, short_id, state_word};
@@ -25,7 +25,19 @@ pub async fn stop(session: &Session, args: &StopArgs) -> Result<Ending, Failure>
             session.report(&earlier);
         }
     };
-    let names = if args.all { live_jobs(session, args.owner.as_deref()).await? } else { args.jobs.clone() };
+    let names = match (args.all, args.jobs.is_empty()) {
+        (true, _) => live_jobs(session, args.owner.as_deref()).await?,
+        (false, false) => args.jobs.clone(),
+        (false, true) if args.owner.is_some() => {
+            return Err(
+                Failure::usage("--owner says whose jobs --all means").hint("write airlock stop --all --owner NAME")
+            );
+        }
+        (false, true) => return Err(no_job_named("--all for all of yours")),
+    };
+    if names.is_empty() && session.talkative {
+        say(format!("no job lives on {} that this would stop", session.place()));
+    }
     // All are asked before any is waited for, so that their grace periods pass together.
     let mut asked = Vec::new();
     for name in &names {
@@ -49,6 +61,11 @@ pub async fn stop(session: &Session, args: &StopArgs) -> Result<Ending, Failure>
         data(if session.json() { json::job_line(&job) } else { end_line(&job) })?;
     }
     failed.map_or(Ok(DONE), Err)
+}
+
+/// The failure of a command about jobs that names none; `or` is its way to mean several.
+pub fn no_job_named(or: &str) -> Failure {
+    Failure::usage("no job is named").hint(format!("write an id, the beginning of one, a name or last; or {or}"))
 }
 
 /// `a81f03bc stopped 143`, without a status for a job that lives.

@@ -2,7 +2,10 @@
 
 use crate::{
     args::WaitArgs,
-    commands::{list::all_pages, stop::end_line},
+    commands::{
+        list::all_pages,
+        stop::{end_line, no_job_named},
+    },
     failure::{Ending, Failure, GOES_ON},
     present::json,
     session::{Session, duration},
@@ -19,7 +22,11 @@ use tokio::task::JoinSet;
 pub async fn wait(session: &Session, args: &WaitArgs) -> Result<Ending, Failure> {
     let timeout = args.timeout.as_deref().map(|text| duration("timeout", text)).transpose()?;
     let window = duration("reconnect", &args.reconnect)?;
-    let names = if args.jobs.is_empty() { own_live_jobs(session).await? } else { args.jobs.clone() };
+    let names = match (args.jobs.is_empty(), args.any) {
+        (true, false) => return Err(no_job_named("--any for the first of your live ones")),
+        (true, true) => own_live_jobs(session).await?,
+        (false, _) => args.jobs.clone(),
+    };
     let mut waits: JoinSet<Result<(api::Job, bool), Error>> = JoinSet::new();
     for name in &names {
         let (client, name): (Client, String) = (session.client.clone(), name.clone());

@@ -56,14 +56,15 @@ pub fn day(time: SystemTime) -> String {
         .map_or_else(|_| "an unknown day".to_owned(), |time| local(time).strftime("%Y-%m-%d").to_string())
 }
 
-/// Two units of a span: `12s`, `4m12s`, `24h`, `3d2h`; below ten seconds with a decimal: `1.3s`, `40ms`.
+/// Two units of a span: `12s`, `4m12s`, `24h`, `3d2h`; below ten seconds with a decimal: `1.3s`, `40ms`, `<1ms`.
 pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let pair = |large: u64, a: &str, small: u64, b: &str| {
         if small == 0 { format!("{large}{a}") } else { format!("{large}{a}{small:02}{b}") }
     };
     match seconds {
-        0 if span.as_millis() == 0 => "0s".to_owned(),
+        0 if span.is_zero() => "0s".to_owned(),
+        0 if span.as_millis() == 0 => "<1ms".to_owned(),
         0 => format!("{}ms", span.as_millis()),
         1..=9 if span.subsec_millis() >= 100 => format!("{:.1}s", (span.as_millis() / 100) as f64 / 10.0),
         1..=59 => format!("{seconds}s"),

@@ -71,7 +71,14 @@ impl Contexts {
     fn parse(text: &str, file: &Path) -> Result<Self, Failure> {
         toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
-            let what = error.message().lines().next().unwrap_or("not understood").to_owned();
+            let what = error.message().lines().next().unwrap_or("not understood");
+            let what = match what.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
+                Some((key, keys)) => {
+                    let keys = keys.trim_start_matches(", expected ").trim_start_matches("one of ").replace('`', "");
+                    format!("unknown key '{key}'; what can stand here: {keys}")
+                }
+                None => what.to_owned(),
+            };
             Failure::new("FAILED_PRECONDITION", format!("{}:{line}: {what}", file.display()))
         })
     }
@@ -79,8 +86,8 @@ impl Contexts {
     /// The failure of naming a context that does not exist.
     pub fn unknown(&self, name: &str, file: &Path) -> Failure {
         let names: Vec<&str> = self.context.keys().map(String::as_str).collect();
-        let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        Failure::new("NOT_FOUND", format!("no context '{name}' in {} (there is: {known})", file.display()))
+        let known = if names.is_empty() { "has none".to_owned() } else { format!("has {}", names.join(", ")) };
+        Failure::new("NOT_FOUND", format!("no context '{name}' in {}, which {known}", file.display()))
             .hint(format!("airlock context add {name} --server HOST makes it"))
     }
 }

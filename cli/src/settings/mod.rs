@@ -56,9 +56,15 @@ impl Settings {
     /// Puts together what options, environment and configuration say.
     ///
     /// # Errors
-    /// A configuration that cannot be read, a context that does not exist, a server that is no address.
+    /// A configuration that cannot be read or was named and is not there, a context that does not exist, a server that is no
+    /// address.
     pub fn find(global: &GlobalArgs) -> Result<Self, Failure> {
         let file = file::location(global.config.as_deref());
+        if global.config.is_some() && !file.exists() {
+            let shown = file.display();
+            return Err(Failure::new("NOT_FOUND", format!("there is no configuration file {shown}"))
+                .hint(format!("airlock --config {shown} context add NAME --server HOST makes it")));
+        }
         let mut contexts = Contexts::load(&file)?;
         let context = choose(global.context.clone(), "-c", "AIRLOCK_CONTEXT").or_else(|| {
             contexts.current.clone().map(|value| Setting { value, source: Source::Context("current".into()) })

@@ -94,6 +94,48 @@ fn wrong_usage_is_one_sentence_and_status_125() {
 }
 
 #[test]
+fn what_selects_among_all_jobs_is_never_dropped_silently_beside_a_named_one() {
+    let fake = Fake::start();
+    for (words, said) in [
+        (
+            &["delete", "--older-than", "1d", "last"][..],
+            "--older-than and JOB exclude each other; leave one of them out",
+        ),
+        (&["delete", "--state", "failed", "last"], "--state and JOB exclude each other; leave one of them out"),
+        (&["delete", "--ended", "last"], "--ended and JOB exclude each other; leave one of them out"),
+        (
+            &["delete", "--older-than", "1d"],
+            "no job is named; write an id, the beginning of one, a name or last; or --ended for all that have ended, with \
+             --older-than and --state",
+        ),
+        (
+            &["delete", "--ended", "--state", "running"],
+            "a job that is running has not ended; stop it first: airlock stop",
+        ),
+        (&["stop", "--owner", "bob", "last"], "--owner and JOB exclude each other; leave one of them out"),
+        (&["stop", "--owner", "bob"], "--owner says whose jobs --all means; write airlock stop --all --owner NAME"),
+        (&["stop"], "no job is named; write an id, the beginning of one, a name or last; or --all for all of yours"),
+        (
+            &["wait"],
+            "no job is named; write an id, the beginning of one, a name or last; or --any for the first of your live ones",
+        ),
+        (&["list", "-n", "0"], "-n 0 would list nothing; leave it out for all, or use 1 or more"),
+    ] {
+        let finished = airlock(&fake, words);
+        assert_eq!((finished.code(), finished.stderr), (125, format!("airlock: {said}\n")), "{words:?}");
+    }
+}
+
+#[test]
+fn a_configuration_that_was_named_must_be_there() {
+    let fake = Fake::start();
+    let finished = airlock(&fake, &["--config", "/nowhere/config.toml", "list"]);
+    let said = "there is no configuration file /nowhere/config.toml; airlock --config /nowhere/config.toml context add NAME \
+                --server HOST makes it";
+    assert_eq!((finished.code(), finished.stderr), (125, format!("airlock: {said}\n")));
+}
+
+#[test]
 fn help_and_version_are_data_and_no_error() {
     let fake = Fake::start();
     for words in [&["--help"][..], &["--version"], &["run", "--help"]] {

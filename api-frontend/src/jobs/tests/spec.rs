@@ -21,11 +21,7 @@ fn what_is_wrong_with_a_request_is_said_with_the_field_the_value_and_what_to_do(
         (|a| a.request_id = "a b".into(), "request_id", "request id 'a b' is not 1 to 64 letters, digits and dashes"),
         (|a| a.name = "last".into(), "name", "name 'last' looks like a job id or means the newest job; choose another"),
         (|a| a.name = "beef".into(), "name", "name 'beef' looks like a job id or means the newest job; choose another"),
-        (
-            |a| a.name = "a/b".into(),
-            "name",
-            "name 'a/b' is not at most 64 letters, digits, dashes, underscores and dots",
-        ),
+        (|a| a.name = "a/b".into(), "name", "name 'a/b' is not 1 to 64 letters, digits, dashes, underscores and dots"),
         (|a| a.command.clear(), "command", "there is no command; write one after --"),
         (
             |a| a.command = vec![b"a".to_vec(), b"b\0c".to_vec()],
