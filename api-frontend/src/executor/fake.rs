@@ -34,6 +34,10 @@ pub struct World {
     /// What to do with the next spawns; empty: start them.
     pub script: VecDeque<OnSpawn>,
     pub connection: Option<UnixStream>,
+    /// How many connections there were.
+    accepted: u64,
+    /// The newest connection has answered the list. Before that, nothing is said on it but the list.
+    live: bool,
     pub refuse_connections: bool,
     pub version: Option<Version>,
     pub released: Vec<JobId>,
@@ -119,9 +123,12 @@ impl FakeExecutor {
                     let _ = old.shutdown(Shutdown::Both);
                 }
                 world.connection = socket.try_clone().ok();
+                world.accepted += 1;
+                world.live = false;
+                let number = world.accepted;
                 drop(world);
                 let this = this.clone();
-                thread::spawn(move || this.serve(socket));
+                thread::spawn(move || this.serve(socket, number));
             }
         });
         fake
@@ -165,6 +172,9 @@ impl FakeExecutor {
         let known = world.jobs.get_mut(&job).expect("the job exists");
         let offset = known.output[stream as usize].len() as u64;
         known.output[stream as usize].extend_from_slice(bytes);
+        if !world.live {
+            return;
+        }
         for (i, part) in bytes.chunks(OUTPUT_BYTES_MAX).enumerate() {
             let offset = offset + (i * OUTPUT_BYTES_MAX) as u64;
             say(
@@ -178,10 +188,12 @@ impl FakeExecutor {
     pub fn exit(&self, job: JobId, end: End, facts: Facts) {
         let mut world = self.world();
         world.jobs.get_mut(&job).expect("the job exists").end = Some((end, facts));
-        tell_end(&mut world, job);
+        if world.live {
+            tell_end(&mut world, job);
+        }
     }
 
-    fn serve(&self, mut socket: UnixStream) -> Option<()> {
+    fn serve(&self, mut socket: UnixStream, number: u64) -> Option<()> {
         let body = read_frame(&mut socket)?;
         let (_, hello) = Hello::decode(&body).expect("a good hello");
         {
@@ -238,6 +250,7 @@ impl FakeExecutor {
                             tell_end(&mut world, id);
                         }
                     }
+                    world.live = number == world.accepted;
                 }
                 Request::Input { job, offset, bytes } => {
                     let input = world.inputs.entry(job).or_default();
