@@ -44,16 +44,6 @@ impl Store {
         })
         .await
     }
-
-    /// Bytes on disk of the output of all ended jobs, as recorded at their ends.
-    pub async fn ended_bytes(&self) -> Result<u64, StoreError> {
-        self.read(|connection| {
-            let sql = "SELECT coalesce(sum(out_disk), 0) FROM jobs INDEXED BY jobs_ended WHERE live = 0";
-            let total: i64 = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-            Ok(total.unsigned_abs())
-        })
-        .await
-    }
 }
 
 fn parse(id: &str) -> Result<JobId, StoreError> {
