@@ -15,6 +15,7 @@ use crate::{
     check,
     config::Config,
     executor::{Executor, log},
+    keeper::child,
     listener, sys, verify,
 };
 
@@ -126,13 +127,7 @@ fn confine(namespaces: bool) -> Result<(), String> {
             "the capabilities {lacking:?} are missing; the unit's CapabilityBoundingSet must have them"
         ));
     }
-    for bit in 0..64u32 {
-        let one = CapabilitySet::from_bits_retain(1u64.wrapping_shl(bit));
-        // EINVAL past the last capability of this kernel.
-        if !kept.contains(one) && rustix::thread::remove_capability_from_bounding_set(one).is_err() && bit < 41 {
-            return Err(format!("capability {bit} cannot be dropped from the bounding set"));
-        }
-    }
+    child::limit_bounding_set(kept).map_err(fail("dropping capabilities from the bounding set"))?;
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     set_capabilities(None, sets).map_err(fail("dropping capabilities"))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(fail("PR_SET_DUMPABLE"))

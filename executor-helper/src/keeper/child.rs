@@ -1,14 +1,14 @@
 //! The command's process, from its birth in the job's cgroup to its exec. The steps have the numbers of AUDIT.md; each failure
 //! travels to the keeper with its number and errno.
 
-use std::convert::Infallible;
+use std::{collections::BTreeSet, convert::Infallible};
 
 use ipc_protocol::{StartError, Step};
 use rustix::{
     fd::OwnedFd,
     fs::{Gid, Mode, OFlags, Uid},
     io::Errno,
-    process::{Resource, Rlimit, chdir, getegid, geteuid, getgid, getuid, setrlimit, setsid, umask},
+    process::{Resource, Rlimit, chdir, getegid, geteuid, getgid, getgroups, getuid, setrlimit, setsid, umask},
     thread::{
         CapabilitySet, remove_capability_from_bounding_set, set_no_new_privs, set_thread_groups, set_thread_res_gid,
         set_thread_res_uid,
@@ -55,11 +55,11 @@ fn steps(plan: &Plan, report: &OwnedFd) -> Result<Infallible, StartError> {
     rlimits(plan).map_err(at(Step::Rlimits))?;
     umask(Mode::from_raw_mode(plan.umask));
     // 15. Needs CAP_SETPCAP, which the change of user takes away.
-    empty_bounding_set().map_err(at(Step::BoundingSet))?;
+    limit_bounding_set(CapabilitySet::empty()).map_err(at(Step::BoundingSet))?;
     // 16. This order: each needs what the next gives up.
     set_ids(plan.entry.uid, plan.gid, &plan.groups).map_err(at(Step::Ids))?;
     // 17. A drop that can be undone is none.
-    verify_ids(plan.entry.uid, plan.gid).map_err(at(Step::VerifyIds))?;
+    verify_ids(plan.entry.uid, plan.gid, &plan.groups).map_err(at(Step::VerifyIds))?;
     // 18. As the job's user: what it may not enter, it does not.
     chdir(plan.cwd.as_c_str()).map_err(at(Step::Chdir))?;
     // 19.
@@ -86,11 +86,12 @@ fn rlimits(plan: &Plan) -> Result<(), Errno> {
     })
 }
 
-/// Drops every capability from the bounding set, so that no exec can bring one back.
-pub fn empty_bounding_set() -> Result<(), Errno> {
-    for bit in 0..64u32 {
-        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1u64.wrapping_shl(bit))) {
-            Err(Errno::INVAL) if bit > 0 => break, // past the last one of this kernel
+/// Drops every capability but these from the bounding set, so that no exec can bring another back.
+pub fn limit_bounding_set(kept: CapabilitySet) -> Result<(), Errno> {
+    let all = (0..64u32).map(|bit| CapabilitySet::from_bits_retain(1u64.wrapping_shl(bit)));
+    for one in all.filter(|one| !kept.contains(*one)) {
+        match remove_capability_from_bounding_set(one) {
+            Err(Errno::INVAL) if one.bits() > 1 => break, // past the last one of this kernel
             dropped => dropped?,
         }
     }
@@ -109,11 +110,12 @@ pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errno> {
 }
 
 /// Tries to come back, which must fail, and looks at what was reached.
-pub fn verify_ids(uid: u32, gid: u32) -> Result<(), Errno> {
+pub fn verify_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errno> {
     let back = set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).is_ok()
         || set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).is_ok();
-    let reached = [getuid(), geteuid()].iter().all(|reached| reached.as_raw() == uid)
-        && [getgid(), getegid()].iter().all(|reached| reached.as_raw() == gid);
+    let ids = [getuid().as_raw(), geteuid().as_raw(), getgid().as_raw(), getegid().as_raw()];
+    let held: BTreeSet<u32> = getgroups()?.iter().map(|gid| gid.as_raw()).collect();
+    let reached = ids == [uid, uid, gid, gid] && held == groups.iter().copied().collect();
     if back || !reached { Err(Errno::PERM) } else { Ok(()) }
 }
 

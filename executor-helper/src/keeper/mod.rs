@@ -6,7 +6,7 @@
 //!
 //! `airlock-keeper sweep` empties a job's directory as the job's user; `airlock-keeper probe` waits to be killed.
 
-mod child;
+pub(crate) mod child;
 mod mounts;
 mod sweep;
 mod watch;
@@ -124,8 +124,8 @@ fn load<T: Decode<()>>() -> Result<T, Errno> {
 /// Gives up everything that was only needed to bring the command to life. From here on the keeper can read its job's state, kill
 /// the job's cgroup and write its record; a seccomp filter holds it to that.
 fn confine(plan: &Plan) -> Result<(), Errno> {
-    child::empty_bounding_set()?;
     let nothing = CapabilitySet::empty();
+    child::limit_bounding_set(nothing)?;
     set_capabilities(None, CapabilitySets { effective: nothing, permitted: nothing, inheritable: nothing })?;
     set_no_new_privs(true)?;
     filters::install(&plan.keeper_filter)

@@ -15,9 +15,9 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags
 /// Fails when the directory is not empty afterwards.
 pub fn run() -> Result<(), Errno> {
     let Sweep { uid, gid, directory } = super::load()?;
-    child::empty_bounding_set()?;
+    child::limit_bounding_set(rustix::thread::CapabilitySet::empty())?;
     child::set_ids(uid, gid, &[])?;
-    child::verify_ids(uid, gid)?;
+    child::verify_ids(uid, gid, &[])?;
     rustix::thread::set_no_new_privs(true)?;
     chmod(directory.as_c_str(), Mode::RWXU)?;
     let top = open(directory.as_c_str(), DIRECTORY, Mode::empty())?;

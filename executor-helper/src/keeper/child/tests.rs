@@ -36,26 +36,45 @@ fn root_is_no_user_that_a_process_becomes() {
 fn a_change_of_user_that_can_be_undone_is_none() {
     let (uid, gid) = (Uid::from_raw(NOBODYS), Gid::from_raw(NOBODYS));
     as_root(|| {
+        set_thread_groups(&[]).unwrap();
         set_thread_res_gid(gid, gid, gid).unwrap();
         set_thread_res_uid(uid, uid, Uid::ROOT).unwrap();
-        assert_eq!(verify_ids(NOBODYS, NOBODYS), Err(Errno::PERM), "the saved uid is root's");
+        assert_eq!(verify_ids(NOBODYS, NOBODYS, &[]), Err(Errno::PERM), "the saved uid is root's");
     });
     as_root(|| {
+        set_thread_groups(&[]).unwrap();
         set_thread_res_gid(gid, gid, Gid::ROOT).unwrap();
         set_thread_res_uid(uid, uid, uid).unwrap();
-        assert_eq!(verify_ids(NOBODYS, NOBODYS), Err(Errno::PERM), "the saved gid is root's");
+        assert_eq!(verify_ids(NOBODYS, NOBODYS, &[]), Err(Errno::PERM), "the saved gid is root's");
     });
 }
 
 #[test]
 fn a_change_of_user_that_did_not_happen_is_none() {
-    as_root(|| assert_eq!(verify_ids(NOBODYS, NOBODYS), Err(Errno::PERM)));
+    as_root(|| assert_eq!(verify_ids(NOBODYS, NOBODYS, &[]), Err(Errno::PERM)));
+}
+
+#[test]
+fn a_change_of_user_that_keeps_or_lacks_a_group_is_none() {
+    let (uid, gid) = (Uid::from_raw(NOBODYS), Gid::from_raw(NOBODYS));
+    for (groups, expected) in [(&[0][..], &[][..]), (&[27], &[]), (&[27, 28], &[27]), (&[27], &[27, 28]), (&[], &[27])]
+    {
+        as_root(|| {
+            set_thread_groups(&groups.iter().copied().map(Gid::from_raw).collect::<Vec<_>>()).unwrap();
+            set_thread_res_gid(gid, gid, gid).unwrap();
+            set_thread_res_uid(uid, uid, uid).unwrap();
+            assert_eq!(verify_ids(NOBODYS, NOBODYS, expected), Err(Errno::PERM), "{groups:?} for {expected:?}");
+        });
+    }
 }
 
 #[test]
 fn a_whole_change_of_user_is_one() {
-    as_root(|| {
-        set_ids(NOBODYS, NOBODYS, &[]).unwrap();
-        assert_eq!(verify_ids(NOBODYS, NOBODYS), Ok(()));
-    });
+    // The kernel sorts groups, and a profile may name one twice.
+    for groups in [&[][..], &[27], &[28, 27], &[27, 28, 27]] {
+        as_root(|| {
+            set_ids(NOBODYS, NOBODYS, groups).unwrap();
+            assert_eq!(verify_ids(NOBODYS, NOBODYS, groups), Ok(()), "{groups:?}");
+        });
+    }
 }
