@@ -172,6 +172,16 @@ fn calls_of_another_architecture_are_not_let_through() {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn calls_by_their_x32_numbers_are_not_there_for_a_job_and_end_a_keeper() {
+    let filters = Filters::compile().unwrap();
+    for call in (0..1000).chain([0x3fff_ffff, 0xbfff_ffff]).map(|call| call | 0x4000_0000) {
+        assert_eq!(of_a_job(&filters, call, 0), ENOSYS, "system call {call:#x}");
+        assert_eq!(verdict(&filters.keeper, ARCH, call, [0; 6]), KILL, "system call {call:#x}");
+    }
+}
+
 #[test]
 fn a_filter_without_instructions_is_no_filter_and_is_refused() {
     assert!(super::install(&Vec::new()).is_err());
