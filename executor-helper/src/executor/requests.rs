@@ -19,6 +19,9 @@ use crate::{
 
 /// The longest grace of a stop.
 const GRACE_MAX_MS: u64 = 3_600_000;
+/// How much further one hello can take the epoch that is remembered. An honest one goes on by one with each start of a frontend. A
+/// liar's last number would lock out every frontend after it; this far at a time, the numbers last for longer than the host.
+const EPOCH_STEP_MAX: u64 = 1 << 20;
 
 impl Executor {
     /// One frame: parsed whole, then permitted, then done. A job that is not held any more was released: nothing happens to it.
@@ -85,7 +88,7 @@ impl Executor {
         self.jobs.values().try_for_each(|held| connection.answer(&Answer::Job(Box::new(held.job.entry()))))?;
         connection.answer(&Answer::SyncEnd)?;
         self.live = Some(token);
-        self.epoch_seen = self.epoch_seen.max(hello.epoch);
+        self.epoch_seen = self.epoch_seen.max(hello.epoch.min(self.epoch_seen.saturating_add(EPOCH_STEP_MAX)));
         let build: String = hello.build.chars().take(64).collect();
         self.note("frontend-connected", &[("epoch", json!(hello.epoch)), ("build", json!(build))]);
         log(5, &format!("frontend connected, protocol {version}, {} jobs held", self.jobs.len()));

@@ -1,6 +1,6 @@
 //! Who may connect, in which version, and which connection is the one.
 
-use airlock_e2e::scale;
+use airlock_e2e::{Signal, scale};
 use ipc_protocol::{Answer, Hello, Refusal, SignalOutcome};
 
 use super::{
@@ -159,6 +159,22 @@ fn a_frontend_whose_records_are_older_looks_and_stops_but_starts_nothing() {
     let mut current = executor.connect();
     current.becomes_live(EPOCH + 7);
     current.runs_true();
+}
+
+#[test]
+fn the_highest_epoch_of_all_locks_out_no_later_frontend() {
+    let executor = Executor::start(StackOptions::new());
+    for _ in 0..100 {
+        executor.connect().begins(u64::MAX);
+    }
+    // Its job bears the epoch through a restart of the executor.
+    let mut liar = executor.connect();
+    liar.becomes_live(u64::MAX);
+    liar.starts(&sleeper());
+    drop(liar);
+    executor.stack().end("executor", Signal::KILL);
+    executor.stack().up().ends_with(0);
+    executor.stack().run_sh("exit 7").ends_with(7);
 }
 
 #[test]
