@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use airlock_e2e::{Outcome, Process, Stack, Tool, scale, wait_until};
+use airlock_e2e::{Outcome, Process, Signal, Stack, StackOptions, Tool, scale, wait_until};
+use rustix::fs::{SealFlags, fcntl_add_seals, ftruncate};
+use rustix::io::{Errno, pwrite};
 
 fn dry_run(stack: &Stack) -> Outcome {
     let config = stack.path("executor.toml");
@@ -84,4 +86,37 @@ fn a_plan_that_could_be_changed_is_not_believed() {
     assert!(said.contains(&format!("keeper {}: its plan is not sealed", stranger.id())), "{said}");
     assert!(said.contains("1 jobs would be taken over, 1 would not"), "{said}");
     assert_eq!(job.state(), "running");
+}
+
+#[test]
+fn what_is_sealed_is_closed_to_jobs_and_unchangeable_for_whoever_holds_it() {
+    // Without namespaces a job sees its keeper.
+    let stack = StackOptions::new().edit("executor.toml", "namespaces = [", "namespaces = [] # ").start();
+    let job = stack.job(&["sleep", "1000"]);
+    assert_eq!(job.state(), "running");
+    let keeper = fs::read_to_string(keepers_group(&stack)).expect("the keepers").trim().to_owned();
+    let script = format!(
+        "test -d /proc/{keeper} && echo seen; ls /proc/{keeper}/fd && echo listed; \
+         for n in 3 4 8 9; do cat /proc/{keeper}/fd/$n && echo read; true <> /proc/{keeper}/fd/$n && echo open; done; true"
+    );
+    assert_eq!(stack.run_sh(&script).ends_with(0).out(), "seen");
+    // A process that plays the keeper has the same open files as root.
+    for (number, name, writable) in [(3, "plan", false), (4, "records", true)] {
+        let path = format!("/proc/{keeper}/fd/{number}");
+        let file = fs::File::options().read(true).write(true).open(&path).expect(name);
+        let size = file.metadata().expect(name).len();
+        for other in [0, size - 1, size + 1] {
+            assert_eq!(ftruncate(&file, other), Err(Errno::PERM), "the {name} could become {other} bytes long");
+        }
+        assert_eq!(pwrite(&file, b"x", size), Err(Errno::PERM), "the {name} could grow");
+        assert_eq!(fcntl_add_seals(&file, SealFlags::WRITE), Err(Errno::PERM), "the {name} could be sealed further");
+        // Two processes record things; the plan is nobody's to write.
+        let first = fs::read(&path).expect(name).first().copied().into_iter().collect::<Vec<_>>();
+        let written = pwrite(&file, &first, 0);
+        assert_eq!(written, if writable { Ok(1) } else { Err(Errno::PERM) }, "writing to the {name}");
+    }
+    stack.end("executor", Signal::KILL);
+    stack.up().ends_with(0);
+    assert_eq!(job.state(), "running");
+    job.kill();
 }
