@@ -113,7 +113,7 @@ fn raise_descriptors() {
 }
 
 /// Gives up every capability but [`KEPT`] and hides this process's memory from others of uid 0. Its environment stays: the service
-/// manager is told through it, and what it bears is executed with none.
+/// manager is told through it, nobody but root can read it, and keepers and sweepers are executed with none.
 fn confine(namespaces: bool) -> Result<(), String> {
     let fail = |what: &'static str| move |errno: rustix::io::Errno| format!("{what}: {errno}");
     let kept = KEPT

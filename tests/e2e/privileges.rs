@@ -88,6 +88,18 @@ fn a_keeper_has_given_up_everything_when_its_job_runs() {
 }
 
 #[test]
+fn nothing_of_the_executors_environment_reaches_a_keeper() {
+    let stack = Stack::shared();
+    let environment = |pid: i32| fs::read(format!("/proc/{pid}/environ")).unwrap_or_else(|error| panic!("{error}"));
+    assert!(environment(stack.pid("executor")).starts_with(b"PATH="), "there is nothing to reach anybody");
+    let job = stack.job(&["sleep", "1000"]);
+    assert_eq!(job.state(), "running");
+    let keeper = keeper_of(job.id());
+    assert_eq!(String::from_utf8_lossy(&environment(keeper.pid())), "");
+    job.kill();
+}
+
+#[test]
 fn a_job_has_the_resource_limits_the_mask_and_the_memory_score_of_its_profile() {
     let stack = StackOptions::new()
         .edit("executor.toml", "umask = \"0022\"", "umask = \"0027\"\noom_score = 321")
@@ -161,6 +173,7 @@ fn a_directory_is_emptied_by_its_jobs_user_without_privileges() {
             field("Gid", &ids)?;
             field("Groups", "")?;
             field("NoNewPrivs", "1")?;
+            fs::read(format!("/proc/{sweeper}/environ")).ok()?.is_empty().then_some(())?;
             ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].iter().try_for_each(|set| field(set, "0000000000000000"))
         })();
         signal(sweeper, Signal::CONT);

@@ -111,6 +111,11 @@ impl Process {
         Self { pid }
     }
 
+    /// Its number.
+    pub fn pid(self) -> i32 {
+        self.pid
+    }
+
     /// A line of /proc/PID/status, such as `Uid`; nothing when it is gone.
     pub fn field(&self, name: &str) -> Option<String> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
