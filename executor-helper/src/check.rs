@@ -12,6 +12,9 @@ use crate::{
     plan::namespace,
 };
 
+const NAMELESS: &str =
+    "; they have no names, and ssh, git, initdb and others want one: is 'airlock' in /etc/nsswitch.conf?";
+
 struct Report {
     failed: u32,
     warned: u32,
@@ -22,6 +25,10 @@ impl Report {
         self.failed = self.failed.saturating_add(u32::from(kind == "FAIL"));
         self.warned = self.warned.saturating_add(u32::from(kind == "warn"));
         println!("{kind:<5} {subject:<13} {text}");
+    }
+
+    fn warn(&mut self, subject: &str, text: &str) {
+        self.line("warn", subject, text);
     }
 
     fn result<T>(&mut self, subject: &str, result: Result<T, String>, ok: impl Fn(&T) -> String) -> Option<T> {
@@ -42,10 +49,9 @@ impl Report {
 pub fn run(path: &Path) -> ExitCode {
     let mut report = Report { failed: 0, warned: 0 };
     if !rustix::process::geteuid().is_root() {
-        report.line("warn", "user", "not root: some of what follows fails for that reason alone");
+        report.warn("user", "not root: some of what follows fails for that reason alone");
     }
-    let kernel = rustix::system::uname();
-    report.line("ok", "kernel", &kernel.release().to_string_lossy());
+    report.line("ok", "kernel", &rustix::system::uname().release().to_string_lossy());
     let config = Config::load(path);
     if let Some(config) =
         report.result("config", config, |c| format!("{}, {} profiles", path.display(), c.profiles.len()))
@@ -91,23 +97,23 @@ fn check_host(report: &mut Report, config: &Config) {
     report.result("keeper", keeper, |()| config.keeper.display().to_string());
     let device = config.io_device.clone().or_else(|| listener::block_device_of(&config.work_dir));
     if device.is_none() {
-        report.line("warn", "io", "work_dir is on no block device of its own: io limits are refused; set io_device");
+        report.warn("io", "work_dir is on no block device of its own: io limits are refused; set io_device");
     }
     let hierarchy = Hierarchy::open(&config.cgroup, &config.ceilings, device);
     if let Some(hierarchy) = report
         .result("cgroups", hierarchy, |h| format!("{}, {} (ceilings written and read back)", h.kind(), config.cgroup))
     {
         for missing in hierarchy.missing() {
-            report.line(
-                "warn",
-                "cgroups",
-                &format!("there is no {missing:?} controller: jobs that need its limit are refused"),
-            );
+            report
+                .warn("cgroups", &format!("there is no {missing:?} controller: jobs that need its limit are refused"));
         }
     }
     let UidRange { first, count } = config.uid_pool;
     let last = first.saturating_add(count.saturating_sub(1));
-    report.line("ok", "uid pool", &format!("{first}-{last} free in passwd, group, subuid and subgid"));
+    // Whatever tells this host who is who; root itself asks no name service.
+    let asked = std::process::Command::new("getent").args(["passwd", &last.to_string()]).output();
+    let (kind, names) = if asked.is_ok_and(|said| said.status.success()) { ("ok", "") } else { ("warn", NAMELESS) };
+    report.line(kind, "uid pool", &format!("{first}-{last} free in passwd, group, subuid and subgid{names}"));
     let space = rustix::fs::statvfs(&config.work_dir).map_err(|e| format!("{}: {e}", config.work_dir.display()));
     let free = |s: &rustix::fs::StatVfs| {
         format!("{} has {} GiB free", config.work_dir.display(), s.f_bavail.saturating_mul(s.f_frsize) >> 30)
@@ -119,7 +125,7 @@ fn check_host(report: &mut Report, config: &Config) {
 fn check_unit(report: &mut Report, config: &Config) {
     let Some(pid) = serving() else {
         if Path::new("/run/systemd/system").exists() {
-            report.line("warn", "unit", "airlock-executor.service does not run: what it hides from jobs is not known");
+            report.warn("unit", "airlock-executor.service does not run: what it hides from jobs is not known");
         }
         return;
     };
@@ -156,7 +162,7 @@ fn check_profiles(report: &mut Report, config: &Config) {
     for profile in config.profiles.values() {
         let missing = profile.cwd.iter().filter(|dir| *dir != FRESH).find(|dir| !Path::new(dir).is_dir());
         if let Some(dir) = missing {
-            report.line("warn", &profile.name, &format!("the folder {dir} does not exist"));
+            report.warn(&profile.name, &format!("the folder {dir} does not exist"));
         }
         let user = match &profile.user {
             RunAs::Pool => "pooled uid".to_owned(),

@@ -17,6 +17,7 @@ mod limits;
 mod lists;
 mod local_stack;
 mod logs;
+mod names;
 mod privileges;
 mod restart;
 mod rules;

@@ -26,7 +26,9 @@ pub use kernel::{JobGroup, Process, processes_of_uid};
 pub use outcome::Outcome;
 pub use running::Running;
 pub use skip::skip;
-pub use stack::{Quiet, Shared, Stack, StackOptions, demo, deploy_local};
+pub use stack::{
+    Quiet, Shared, Stack, StackOptions, binaries, demo, deploy_local, deploy_local_script, for_deploy_local,
+};
 pub use wait::wait_until;
 
 pub use rustix::process::Signal;

@@ -279,20 +279,27 @@ static TURN: RwLock<()> = RwLock::new(());
 
 /// `deploy/local` with the binaries under test.
 pub fn deploy_local() -> Tool {
+    for_deploy_local(Tool::new(deploy_local_script()))
+}
+
+/// A program that executes `deploy/local`, with the binaries under test.
+pub fn for_deploy_local(program: Tool) -> Tool {
     let seconds = scale::seconds(30).as_secs().to_string();
-    Tool::new(script()).env("AIRLOCK_UP_SECONDS", seconds).env("AIRLOCK_BIN", binaries()).limit_seconds(120)
+    program.env("AIRLOCK_UP_SECONDS", seconds).env("AIRLOCK_BIN", binaries()).limit_seconds(120)
 }
 
 /// `deploy/demo` with the binaries under test.
 pub fn demo() -> Tool {
-    Tool::new(script().with_file_name("demo")).env("AIRLOCK_BIN", binaries()).limit_seconds(300)
+    Tool::new(deploy_local_script().with_file_name("demo")).env("AIRLOCK_BIN", binaries()).limit_seconds(300)
 }
 
-fn script() -> PathBuf {
+/// The script itself.
+pub fn deploy_local_script() -> PathBuf {
     std::env::var_os("AIRLOCK_DEPLOY_LOCAL").map_or_else(|| tree().join("deploy/local"), PathBuf::from)
 }
 
-fn binaries() -> PathBuf {
+/// The folder of the programs under test.
+pub fn binaries() -> PathBuf {
     std::env::var_os("AIRLOCK_BIN").map_or_else(|| tree().join("target/release"), PathBuf::from)
 }
 
@@ -303,7 +310,7 @@ fn tree() -> &'static Path {
 fn watchdog(folder: &Path) -> Child {
     let watchdog = Command::new("setsid")
         .args(["--wait", "sh", "-c", r#"cat >/dev/null; exec "$1" down --purge --dir "$2" >/dev/null"#, "watchdog"])
-        .arg(script())
+        .arg(deploy_local_script())
         .arg(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

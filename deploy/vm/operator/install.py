@@ -120,6 +120,30 @@ def doctor_and_check_find_nothing_wrong(operator):
     expect("FAIL" not in sh("airlock doctor").out, "doctor")
 
 
+def pooled_users_have_names(operator):
+    operator.follow("names")
+    expect(sh("airlock run -- sh -c 'test \"$(id -un)\" = \"$USER\" && test \"$(id -gn)\" = \"$USER\" && whoami'").out.startswith("airlock-19"),
+           "a job has no name")
+    expect(sh("getent passwd airlock-1900000412").out == "airlock-1900000412:*:1900000412:1900000412:Airlock job:/:/bin/sh",
+           "the name of a pooled uid")
+    for stranger in ("1899999999", "2100000000", "airlock-0", "airlock-01900000412"):
+        expect(sh(f"getent passwd {stranger}", code=2).out == "", stranger)
+    for database in ("passwd", "group"):
+        line = sh(f"grep ^{database}: /etc/nsswitch.conf").out
+        expect(line.split().count("airlock") == 1, line)
+
+
+def a_pool_without_names_is_named(_operator):
+    """Where somebody took the word out again."""
+    sh("cp /etc/nsswitch.conf /root/nsswitch.conf && sed -i 's/ airlock//' /etc/nsswitch.conf")
+    try:
+        check = sh("airlock-executor --check").out
+        expect("warn  uid pool" in check and "they have no names" in check, check)
+    finally:
+        sh("cat /root/nsswitch.conf > /etc/nsswitch.conf")
+    expect("0 failed, 0 warnings" in sh("airlock-executor --check").out, "--check with names")
+
+
 def nobody_but_the_frontend_speaks_to_the_executor(_operator):
     connect = "import socket; s=socket.socket(socket.AF_UNIX); s.settimeout(20); s.connect('/run/airlock/executor.sock'); "
     refused = bob(f"python3 -c \"{connect}\"", code=1)
@@ -141,5 +165,7 @@ CHECKS = [
     the_first_run_makes_certificates_and_starts_both_halves,
     a_second_first_run_changes_nothing,
     doctor_and_check_find_nothing_wrong,
+    pooled_users_have_names,
+    a_pool_without_names_is_named,
     nobody_but_the_frontend_speaks_to_the_executor,
 ]

@@ -26,6 +26,7 @@ def purge_leaves_what_the_operator_owns(operator):
     own = sh("ls /etc/airlock").out.split()
     expect(own == ["ca", "tls"], own)
     expect(sh("getent passwd airlock", code=None).out == "", "the user is there")
+    expect("airlock" not in pathlib.Path("/etc/nsswitch.conf").read_text(), "/etc/nsswitch.conf names what is gone")
     units = sh("systemctl list-units --all --no-legend 'airlock-*'").out
     expect("airlock-executor" not in units and "airlock-frontend" not in units and "airlock-jobs" not in units, units)
 
