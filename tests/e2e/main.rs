@@ -13,6 +13,7 @@ mod identity;
 mod input;
 mod interruptions;
 mod isolation;
+mod jobprobe;
 mod limits;
 mod lists;
 mod local_stack;

@@ -13,6 +13,7 @@ mod digest;
 mod job;
 mod kernel;
 mod outcome;
+pub mod probe;
 mod running;
 pub mod scale;
 mod skip;
