@@ -70,24 +70,21 @@ pub fn adopt_dry_run(path: &Path) -> Result<(), String> {
     let config = Config::load(path)?;
     let hierarchy = Hierarchy::open(&config.cgroup, &config.ceilings, config.io_device.clone())?;
     let groups = hierarchy.job_ids().map_err(|e| format!("cgroups of jobs: {e}"))?;
-    let (mut taken, mut left) = (0u32, 0u32);
-    for (pid, adopted) in keepers(&hierarchy)? {
-        let why = match adopted {
-            Ok((_, plan)) if groups.contains(&plan.entry.job) => {
-                taken = taken.saturating_add(1);
-                continue;
-            }
-            Ok(_) => "it has no cgroup".to_owned(),
-            Err(why) => why,
-        };
-        left = left.saturating_add(1);
+    let all = keepers(&hierarchy)?;
+    let refused = all.iter().filter_map(|(pid, adopted)| match adopted {
+        Ok((_, plan)) if groups.contains(&plan.entry.job) => None,
+        Ok(_) => Some((pid.as_raw_nonzero(), "it has no cgroup")),
+        Err(why) => Some((pid.as_raw_nonzero(), why.as_str())),
+    });
+    let refused: Vec<_> = refused.collect();
+    for (pid, why) in &refused {
         // A keeper that is not believed has its job's id among its words all the same.
-        let words = std::fs::read_to_string(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+        let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let job = words.split('\0').nth(1).and_then(|id| id.parse::<JobId>().ok());
-        let job = job.map_or(String::new(), |id| format!(" of job {id}"));
-        println!("keeper {}{job}: {why}", pid.as_raw_nonzero());
+        println!("keeper {pid}{}: {why}", job.map_or(String::new(), |id| format!(" of job {id}")));
     }
-    println!("{taken} jobs would be taken over, {left} would not");
+    let left = refused.len();
+    println!("{} jobs would be taken over, {left} would not", all.len().saturating_sub(left));
     if left == 0 { Ok(()) } else { Err(format!("{left} jobs would be lost; let them end before the restart")) }
 }
 
