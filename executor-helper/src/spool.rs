@@ -9,7 +9,7 @@ use rustix::{
     fd::OwnedFd,
     fs::{FallocateFlags, SeekFrom, fallocate, fstat, seek},
     io::Errno,
-    pipe::{SpliceFlags, fcntl_setpipe_size, splice},
+    pipe::{SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, splice},
 };
 
 const PUNCH: u64 = 256 * 1024;
@@ -48,14 +48,14 @@ impl Spool {
     /// Takes at most `room` bytes from the pipe and puts them at `taken`. Never blocks: 0 for nothing now, or nothing ever again when
     /// the pipe is `None` afterwards.
     pub fn take(&mut self, taken: u64, room: u64) -> Result<u64, Errno> {
-        let Some(pipe) = &self.pipe else { return Ok(0) };
-        let mut offset = taken;
+        let (Some(pipe), mut offset) = (&self.pipe, taken) else { return Ok(0) };
         match splice(pipe, None, &self.file, Some(&mut offset), room as usize, SpliceFlags::NONBLOCK) {
             Ok(0) => self.pipe = None,
             Ok(n) => {
                 // A job that fills its pipe writes much: with a larger one it and the executor wake each other less often. Beyond
                 // the user's share of pipe memory it stays as it is.
-                let _ = (n == PIPE).then(|| fcntl_setpipe_size(pipe, 4 * PIPE));
+                let is_new = n == PIPE && fcntl_getpipe_size(pipe) == Ok(PIPE);
+                let _ = is_new.then(|| fcntl_setpipe_size(pipe, 4 * PIPE));
                 return Ok(n as u64);
             }
             Err(Errno::AGAIN) => {}
