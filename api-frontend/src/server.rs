@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod tests;
+mod together;
 mod transport;
 
 use std::io;

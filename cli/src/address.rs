@@ -1,6 +1,10 @@
 //! Where a server is: host and port.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    str::FromStr,
+};
 
 /// The port of a server whose address names none.
 pub const DEFAULT_PORT: u16 = 7443;
@@ -31,9 +35,16 @@ impl ServerAddress {
         self.port
     }
 
+    /// Where `localhost` is, which needs no resolver to be asked (RFC 6761, section 6.3) and no thread that waits for it.
+    pub(crate) fn loopback(&self) -> Option<[SocketAddr; 2]> {
+        let at = |address: IpAddr| SocketAddr::new(address, self.port);
+        let here = self.host.eq_ignore_ascii_case("localhost");
+        here.then(|| [at(Ipv4Addr::LOCALHOST.into()), at(Ipv6Addr::LOCALHOST.into())])
+    }
+
     /// The first label of a host name, the whole of an IP address: what people call the machine.
     pub fn nickname(&self) -> &str {
-        if self.host.parse::<std::net::IpAddr>().is_ok() {
+        if self.host.parse::<IpAddr>().is_ok() {
             return &self.host;
         }
         self.host.split('.').next().unwrap_or(&self.host)
@@ -47,13 +58,13 @@ impl FromStr for ServerAddress {
         let fail = |reason| AddressError { text: text.to_owned(), reason };
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             let (host, rest) = rest.split_once(']').ok_or_else(|| fail("the bracket is not closed"))?;
-            host.parse::<std::net::Ipv6Addr>().map_err(|_| fail("only IPv6 addresses stand in brackets"))?;
+            host.parse::<Ipv6Addr>().map_err(|_| fail("only IPv6 addresses stand in brackets"))?;
             let port = match rest {
                 "" => None,
                 rest => Some(rest.strip_prefix(':').ok_or_else(|| fail("a colon must follow the bracket"))?),
             };
             (host, port)
-        } else if text.parse::<std::net::Ipv6Addr>().is_ok() {
+        } else if text.parse::<Ipv6Addr>().is_ok() {
             (text, None)
         } else {
             match text.split_once(':') {

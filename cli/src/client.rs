@@ -48,6 +48,7 @@ pub struct NetworkFacts {
 #[derive(Clone)]
 pub struct Client {
     service: Service,
+    channel: Channel,
     dialer: Arc<Dialer>,
     certificate: CertificateDer<'static>,
     pub(crate) courtesy: Courtesy,
@@ -89,8 +90,8 @@ impl Client {
             })
         };
         let channel = endpoint.connect_with_connector_lazy(connector);
-        let service = JobServiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER);
-        Client { service, dialer, certificate, courtesy: Courtesy::default() }
+        let service = JobServiceClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER);
+        Client { service, channel, dialer, certificate, courtesy: Courtesy::default() }
     }
 
     /// How long a server that does not answer at first is waited for: nothing listens, or it says that it stops. Two seconds
@@ -284,6 +285,10 @@ impl Client {
 
     pub(crate) fn service(&self) -> Service {
         self.service.clone()
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     /// A call, made again while the server may only be restarting and `repeat` allows it.

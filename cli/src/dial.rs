@@ -1,6 +1,6 @@
 //! Opening a connection: TCP, TLS, and an understandable reason when one of them fails.
 
-use crate::address::ServerAddress;
+use crate::{address::ServerAddress, turns::InTurns};
 use hyper_util::rt::TokioIo;
 use rustls::{AlertDescription, CertificateError, ClientConfig, pki_types::ServerName};
 use std::{
@@ -13,17 +13,11 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{
-    io::{AsyncReadExt, BufReader},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// TCP and TLS handshakes together may take this long.
 const DIAL_DEADLINE: Duration = Duration::from_secs(10);
-/// The TLS library asks for 4 KiB at a time; this is what is asked of the kernel instead, in bytes.
-const READ: usize = 128 << 10;
 /// How long a server may take to say what it dislikes about a certificate.
 const PROBE_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -212,7 +206,7 @@ impl Dialer {
     }
 
     /// Dials for the gRPC channel.
-    pub(crate) async fn connect(&self) -> Result<TokioIo<TlsStream<BufReader<TcpStream>>>, DialError> {
+    pub(crate) async fn connect(&self) -> Result<TokioIo<TlsStream<InTurns<TcpStream>>>, DialError> {
         self.answered.store(false, Ordering::Relaxed);
         let result = self.dial().await;
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = result.as_ref().err().cloned();
@@ -246,16 +240,17 @@ impl Dialer {
     }
 
     /// TCP and TLS, without HTTP/2.
-    pub(crate) async fn dial(&self) -> Result<TlsStream<BufReader<TcpStream>>, DialError> {
+    pub(crate) async fn dial(&self) -> Result<TlsStream<InTurns<TcpStream>>, DialError> {
         let server = || self.server.to_string();
         let whole = async {
-            let stream = TcpStream::connect((self.server.host(), self.server.port()))
-                .await
-                .map_err(|error| self.tcp_error(&error))?;
+            let stream = match self.server.loopback() {
+                Some(addresses) => TcpStream::connect(&addresses[..]).await,
+                None => TcpStream::connect((self.server.host(), self.server.port())).await,
+            };
+            let stream = stream.map_err(|error| self.tcp_error(&error))?;
             // Failing to switch off Nagle's algorithm costs time and nothing else.
             let _ = stream.set_nodelay(true);
-            let stream = BufReader::with_capacity(READ, stream);
-            self.tls.connect(self.name.clone(), stream).await.map_err(|error| self.tls_error(&error))
+            self.tls.connect(self.name.clone(), InTurns::new(stream)).await.map_err(|error| self.tls_error(&error))
         };
         timeout(DIAL_DEADLINE, whole).await.unwrap_or_else(|_| Err(DialError::Silent { server: server() }))
     }

@@ -5,13 +5,13 @@ use crate::{
     client::Client,
     end::is_live,
     error::Error,
+    output_stream::OutputStream,
     patience::{Calling, Patience, Repeat},
 };
 use bytes::Buf;
 use prost_types::Timestamp;
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::timeout;
-use tonic::Streaming;
 
 /// Servers send a heartbeat every ten seconds; one that is silent for this long is gone.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -78,7 +78,7 @@ pub struct Follower {
     first: Calling,
     /// The offset after the last byte handed out; none before the first answer.
     next: Option<u64>,
-    stream: Option<Streaming<api::StreamOutputResponse>>,
+    stream: Option<OutputStream>,
     /// Events not yet handed out.
     ready: VecDeque<FollowEvent>,
     begun: bool,
@@ -159,7 +159,7 @@ impl Follower {
         self.patience.wait().await;
         self.first.wait().await;
         let request = self.request();
-        match self.client.answer(self.client.service().stream_output(request)).await {
+        match self.client.answer(OutputStream::open(self.client.channel(), request)).await {
             Ok(stream) => {
                 self.stream = Some(stream);
                 Ok(())

@@ -44,9 +44,11 @@ mod end;
 mod error;
 mod follow;
 mod identity;
+mod output_stream;
 mod patience;
 mod start;
 mod tls;
+mod turns;
 
 pub use address::{AddressError, DEFAULT_PORT, ServerAddress};
 pub use airlock_proto::v1 as api;

@@ -49,7 +49,9 @@ fn dispatch(cli: &Cli, format: Format) -> Result<Ending, Failure> {
 
 fn converse(cli: &Cli, format: Format) -> Result<Ending, Failure> {
     // One thread: a call waits for the network, and starting more would cost more than the call.
+    // It alternates between the connection and the command, so that what the connection brings is shown at once.
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .event_interval(1)
         .enable_all()
         .build()
         .map_err(|error| Failure::new("INTERNAL", format!("cannot start the runtime: {}", plain(&error))))?;

@@ -1,7 +1,8 @@
 //! Writes the job's bytes to our own descriptors, in order, without ever keeping the rest of the program waiting.
 //!
 //! A reader of our output may stop reading for an hour, and Ctrl-C must work all the same. So a thread of its own writes,
-//! fed by a short queue; small pieces that a pipe is sure to take are written at once, which saves the way through it.
+//! fed by a short queue. A file has no reader to wait for, and a pipe is sure to take a small piece: those are written at once,
+//! which saves the way through it.
 
 use bytes::Bytes;
 use rustix::{
@@ -23,6 +24,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Pieces between the network and the writing thread.
 const QUEUE: usize = 16;
+/// More than the memory in which a window of output arrives, in bytes.
+const KEPT: usize = 16 << 20;
 /// A pipe that polls as writable takes this much without blocking.
 const CERTAIN: usize = 4096;
 
@@ -60,7 +63,18 @@ pub struct Writer {
     unstarted: Option<(mpsc::Receiver<Piece>, oneshot::Sender<()>)>,
     done: Option<oneshot::Receiver<()>>,
     state: Arc<State>,
-    direct: [bool; 2],
+    at_once: [AtOnce; 2],
+}
+
+/// Up to how many bytes a descriptor takes without ever waiting for a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AtOnce {
+    /// It has no reader.
+    Everything,
+    /// So much when it polls as writable.
+    Certain,
+    /// Nothing is sure.
+    Nothing,
 }
 
 struct State {
@@ -78,6 +92,7 @@ impl Writer {
     /// A writer of output that begins at `offset`, and the news of descriptors that break: each once; what is written to
     /// it afterwards is dropped.
     pub fn new(offset: u64) -> (Self, mpsc::UnboundedReceiver<Broken>) {
+        keep_memory();
         let (queue, pieces) = mpsc::channel(QUEUE);
         let (finished, done) = oneshot::channel();
         let (report, failures) = mpsc::unbounded_channel();
@@ -88,9 +103,9 @@ impl Writer {
             broken: Default::default(),
             abandoned: AtomicBool::new(false),
         };
-        let direct = [takes_small_pieces(io::stdout().as_fd()), takes_small_pieces(io::stderr().as_fd())];
+        let at_once = [AtOnce::of(io::stdout().as_fd()), AtOnce::of(io::stderr().as_fd())];
         let unstarted = Some((pieces, finished));
-        (Writer { queue: Some(queue), unstarted, done: Some(done), state: Arc::new(state), direct }, failures)
+        (Writer { queue: Some(queue), unstarted, done: Some(done), state: Arc::new(state), at_once }, failures)
     }
 
     /// The offset after the last byte written.
@@ -108,7 +123,12 @@ impl Writer {
     /// Takes a piece, or gives it back when the queue is full; then use [`Writer::put`].
     pub fn offer(&mut self, piece: Piece) -> Result<(), Piece> {
         let idle = self.state.waiting.load(Ordering::Acquire) == 0;
-        if idle && piece.data.len() <= CERTAIN && self.direct[piece.descriptor as usize] && is_ready(piece.descriptor) {
+        let at_once = match self.at_once[piece.descriptor as usize] {
+            AtOnce::Everything => true,
+            AtOnce::Certain => piece.data.len() <= CERTAIN && is_ready(piece.descriptor),
+            AtOnce::Nothing => false,
+        };
+        if idle && at_once {
             self.state.write(&piece);
             return Ok(());
         }
@@ -214,6 +234,13 @@ impl State {
     }
 }
 
+// What a frame needs is given back and needed again for the next one. glibc would hand such memory to the kernel each time and
+// have it zeroed page by page; once a block as large as this was freed, it keeps what is smaller (mallopt(3), M_MMAP_THRESHOLD).
+// The block itself is never touched and costs nothing.
+fn keep_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT)));
+}
+
 fn descriptor<'a>(which: Descriptor, stdout: &'a io::Stdout, stderr: &'a io::Stderr) -> BorrowedFd<'a> {
     match which {
         Descriptor::Stdout => stdout.as_fd(),
@@ -221,13 +248,17 @@ fn descriptor<'a>(which: Descriptor, stdout: &'a io::Stdout, stderr: &'a io::Std
     }
 }
 
-// A terminal can be stopped by its user in the middle of any write.
-fn takes_small_pieces(fd: BorrowedFd<'_>) -> bool {
-    fstat(fd).is_ok_and(|stat| match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Fifo | FileType::RegularFile => true,
-        FileType::CharacterDevice => !fd.is_terminal(),
-        _ => false,
-    })
+impl AtOnce {
+    fn of(fd: BorrowedFd<'_>) -> Self {
+        let kind = fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        match kind {
+            Ok(FileType::RegularFile) => AtOnce::Everything,
+            Ok(FileType::Fifo) => AtOnce::Certain,
+            // A terminal can be stopped by its user in the middle of any write.
+            Ok(FileType::CharacterDevice) if !fd.is_terminal() => AtOnce::Certain,
+            _ => AtOnce::Nothing,
+        }
+    }
 }
 
 fn is_ready(which: Descriptor) -> bool {

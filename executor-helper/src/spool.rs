@@ -9,11 +9,13 @@ use rustix::{
     fd::OwnedFd,
     fs::{FallocateFlags, SeekFrom, fallocate, fstat, seek},
     io::Errno,
-    pipe::{SpliceFlags, splice},
+    pipe::{SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, splice},
 };
 
 const PUNCH: u64 = 256 * 1024;
 const PAGE: u64 = 4096;
+/// What a new pipe holds.
+const PIPE: usize = 64 * 1024;
 
 /// A stream of a job.
 #[derive(Debug)]
@@ -46,12 +48,16 @@ impl Spool {
     /// Takes at most `room` bytes from the pipe and puts them at `taken`. Never blocks: 0 for nothing now, or nothing ever again when
     /// the pipe is `None` afterwards.
     pub fn take(&mut self, taken: u64, room: u64) -> Result<u64, Errno> {
-        let Some(pipe) = &self.pipe else { return Ok(0) };
-        let mut offset = taken;
-        let length = usize::try_from(room).unwrap_or(usize::MAX);
-        match splice(pipe, None, &self.file, Some(&mut offset), length, SpliceFlags::NONBLOCK) {
+        let (Some(pipe), mut offset) = (&self.pipe, taken) else { return Ok(0) };
+        match splice(pipe, None, &self.file, Some(&mut offset), room as usize, SpliceFlags::NONBLOCK) {
             Ok(0) => self.pipe = None,
-            Ok(n) => return Ok(n as u64),
+            Ok(n) => {
+                // A job that fills its pipe writes much: with a larger one it and the executor wake each other less often. Beyond
+                // the user's share of pipe memory it stays as it is.
+                let is_new = n == PIPE && fcntl_getpipe_size(pipe) == Ok(PIPE);
+                let _ = is_new.then(|| fcntl_setpipe_size(pipe, 4 * PIPE));
+                return Ok(n as u64);
+            }
             Err(Errno::AGAIN) => {}
             Err(errno) => return Err(errno),
         }

@@ -23,10 +23,10 @@ struct Follower {
     reader: LogReader,
     request_id: String,
     stop: CancellationToken,
-    /// The first message, until it is sent.
-    begin: Option<JobView>,
+    /// The first message, until it is sent. (Boxed, as the last one: their room would lie empty beside every follower that waits.)
+    begin: Option<Box<JobView>>,
     /// The last message, while a gap goes before it.
-    end: Option<v1::End>,
+    end: Option<Box<v1::End>>,
     done: bool,
     heartbeat: Duration,
 }
@@ -39,8 +39,16 @@ pub(super) fn messages(
     request_id: String,
     stop: CancellationToken,
 ) -> impl Stream<Item = Result<v1::StreamOutputResponse, Status>> + Send + 'static {
-    let follower =
-        Follower { jobs, reader, request_id, stop, begin: Some(view), end: None, done: false, heartbeat: HEARTBEAT };
+    let follower = Follower {
+        jobs,
+        reader,
+        request_id,
+        stop,
+        begin: Some(Box::new(view)),
+        end: None,
+        done: false,
+        heartbeat: HEARTBEAT,
+    };
     unfold(follower, |mut follower| async move {
         if follower.done {
             return None;
@@ -55,11 +63,11 @@ pub(super) fn messages(
 impl Follower {
     async fn next(&mut self) -> Result<Message, Status> {
         if let Some(view) = self.begin.take() {
-            let job = answer::job(view, self.jobs.host());
+            let job = answer::job(*view, self.jobs.host());
             return Ok(Message::Begin(v1::Begin { offset: self.reader.begins_at(), job: Some(job) }));
         }
         if let Some(end) = self.end.take() {
-            return Ok(Message::End(end));
+            return Ok(Message::End(*end));
         }
         let host = self.jobs.host().to_owned();
         let event = tokio::select! {
@@ -93,7 +101,7 @@ impl Follower {
         if !end.ended || end.offset < reached || written <= reached {
             return Ok(Message::End(v1::End { offset: end.offset, job }));
         }
-        self.end = Some(v1::End { offset: written, job });
+        self.end = Some(Box::new(v1::End { offset: written, job }));
         Ok(Message::Gap(v1::Gap { from: reached, to: written, reason: GapReason::LogDamaged.to_string() }))
     }
 

@@ -1,10 +1,11 @@
 //! Reading parts of a segment file.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, IoSliceMut},
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -27,9 +28,11 @@ const READ_MAX: usize = 256 * 1024;
 const PARTS_MAX: usize = 8 * 1024 * 1024;
 /// Parts of one log that readers may share.
 const RECENT: usize = 16;
+/// Of them, parts just written that no reader has come for yet.
+const FRESH: usize = 8;
 
-/// A part of a segment, as read for one reader and used by all who are at the same place. It lives as long as one of them (or a
-/// chunk) needs it.
+/// A part of a segment, as read for one reader (or as just written) and used by all who are at the same place. It lives as long
+/// as one of them (or a chunk) needs it.
 #[derive(Debug)]
 pub(super) struct Part {
     segment: u64,
@@ -46,40 +49,82 @@ impl Drop for Part {
     }
 }
 
-/// What readers of a log read most recently.
+/// What readers of a log read most recently, and what those at its end are about to read.
 #[derive(Debug)]
 pub(super) struct Parts {
-    recent: Mutex<Vec<Weak<Part>>>,
+    held: Mutex<Held>,
     /// Bytes of the parts of all logs.
     used: Arc<AtomicUsize>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    recent: Vec<Weak<Part>>,
+    fresh: VecDeque<Arc<Part>>,
 }
 
 impl Parts {
     /// `used` counts the bytes of the parts of all logs.
     pub fn new(used: Arc<AtomicUsize>) -> Self {
-        Self { recent: Mutex::default(), used }
+        Self { held: Mutex::default(), used }
     }
 
     /// A part that holds what a read of `length` bytes at `position` is for: a record there, whole.
     fn find(&self, segment: u64, position: u64, length: usize) -> Option<Arc<Part>> {
         let to = position + length.min(RECORD_MAX) as u64;
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.iter().rev().filter_map(Weak::upgrade).find(|part| {
+        let mut held = self.lock();
+        let part = held.recent.iter().rev().filter_map(Weak::upgrade).find(|part| {
             part.segment == segment && part.begin <= position && part.begin + part.bytes.len() as u64 >= to
-        })
+        })?;
+        held.fresh.retain(|fresh| !Arc::ptr_eq(fresh, &part));
+        Some(part)
     }
 
     fn add(&self, segment: u64, begin: u64, bytes: Vec<u8>) -> Arc<Part> {
-        self.used.fetch_add(bytes.len(), Ordering::Relaxed);
-        let part =
-            Arc::new(Part { segment, begin, bytes, whole_to: AtomicU64::new(begin), used: Arc::clone(&self.used) });
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.retain(|part| part.strong_count() > 0);
-        if recent.len() >= RECENT {
-            recent.remove(0);
-        }
-        recent.push(Arc::downgrade(&part));
+        let part = self.part(segment, begin, begin, bytes);
+        self.lock().push(&part);
         part
+    }
+
+    /// Keeps records that were just written at `begin` for readers who wait at the log's end: they need neither be read nor be
+    /// checked again. A reader who does not find them here reads the file.
+    pub fn keep(&self, segment: u64, begin: u64, records: Vec<u8>) {
+        if self.used.load(Ordering::Relaxed) >= PARTS_MAX {
+            return;
+        }
+        let whole_to = next_record_at(begin + records.len() as u64);
+        let part = self.part(segment, begin, whole_to, records);
+        let mut held = self.lock();
+        held.push(&part);
+        if held.fresh.len() >= FRESH {
+            held.fresh.pop_front();
+        }
+        held.fresh.push_back(part);
+    }
+
+    /// Forgets what nobody came for: whoever is at the log's end has it behind them.
+    pub fn forget_fresh(&self) {
+        self.lock().fresh.clear();
+    }
+
+    fn part(&self, segment: u64, begin: u64, whole_to: u64, bytes: Vec<u8>) -> Arc<Part> {
+        self.used.fetch_add(bytes.len(), Ordering::Relaxed);
+        let whole_to = AtomicU64::new(whole_to);
+        Arc::new(Part { segment, begin, bytes, whole_to, used: Arc::clone(&self.used) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn push(&mut self, part: &Arc<Part>) {
+        self.recent.retain(|part| part.strong_count() > 0);
+        if self.recent.len() >= RECENT {
+            self.recent.remove(0);
+        }
+        self.recent.push(Arc::downgrade(part));
     }
 }
 

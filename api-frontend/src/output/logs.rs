@@ -150,6 +150,11 @@ impl OutputLogs {
         Ok(jobs)
     }
 
+    #[cfg(test)]
+    pub(super) fn bytes_held_for_readers(&self) -> usize {
+        self.shared.read_bytes.load(Ordering::SeqCst)
+    }
+
     /// Bytes on disk of all logs that have a writer.
     pub fn live_bytes(&self) -> u64 {
         let states: Vec<_> = self.shared.used().logs.values().filter_map(Weak::upgrade).collect();

@@ -12,7 +12,7 @@ use super::{
     record::{GapReason, HEADER_LEN, Kind, ParseError, RecordHeader},
     seek,
     segment::{Segment, find_block},
-    state::{LogState, Now},
+    state::{Following, LogState, Now},
 };
 
 /// Where reading begins.
@@ -112,6 +112,7 @@ pub struct LogReader {
     /// Why bytes before the next record are missing, if they are.
     reason: Option<GapReason>,
     end: Option<LogEnd>,
+    _following: Option<Following>,
 }
 
 impl LogReader {
@@ -133,7 +134,8 @@ impl LogReader {
             }
         };
         let horizon = (!options.follow).then_some(end);
-        Ok(Self { state, options, begin, offset: begin, horizon, cursor: None, reason: None, end: None })
+        let _following = options.follow.then(|| state.followed());
+        Ok(Self { state, options, begin, offset: begin, horizon, cursor: None, reason: None, end: None, _following })
     }
 
     /// The job.
@@ -319,6 +321,7 @@ impl LogReader {
         if now.ended.is_some() || !self.options.follow {
             self.close();
         } else {
+            self.state.parts.forget_fresh();
             self.state.changed(now.version).await;
         }
         Ok(None)

@@ -106,6 +106,7 @@ pub(super) struct LogState {
     pub parts: Parts,
     growth: Notify,
     waiting: AtomicUsize,
+    followers: AtomicUsize,
     /// Somebody is about to wake all waiting readers; what happens until then needs no other waking.
     waking: AtomicBool,
     /// There is a writer.
@@ -136,6 +137,7 @@ impl LogState {
             parts,
             growth: Notify::new(),
             waiting: AtomicUsize::new(0),
+            followers: AtomicUsize::new(0),
             waking: AtomicBool::new(false),
             writing: AtomicBool::new(false),
             runtime,
@@ -167,6 +169,17 @@ impl LogState {
         }
     }
 
+    /// Somebody follows the log for as long as this lives.
+    pub fn followed(self: &Arc<Self>) -> Following {
+        self.followers.fetch_add(1, Ordering::SeqCst);
+        Following(Arc::clone(self))
+    }
+
+    /// Whether anybody follows the log, and so will want what is written next.
+    pub fn is_followed(&self) -> bool {
+        self.followers.load(Ordering::SeqCst) > 0
+    }
+
     /// Where the log stands.
     pub fn now(&self) -> Now {
         self.lock().clone()
@@ -192,6 +205,18 @@ impl LogState {
     fn lock(&self) -> MutexGuard<'_, Now> {
         // Nothing panics while it is held, and every change is a single assignment that leaves it whole.
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A follower's mark on a log.
+#[derive(Debug)]
+pub(super) struct Following(Arc<LogState>);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        if self.0.followers.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.parts.forget_fresh();
+        }
     }
 }
 

@@ -185,22 +185,18 @@ impl LogWriter {
             _ => self.create(&segment)?,
         };
         let begin = if fresh.is_some() { 0 } else { segment.size };
-        let disk_before = if fresh.is_some() { 0 } else { segment.size };
+        let records_begin = segment.size;
         let batch = self.plan(kind, time_ns, bytes, &mut segment);
         let header = segment.encode(self.state.job);
+        // In one piece for whoever follows the log; without anybody, written from where it lies.
+        let joined = self.state.is_followed().then(|| parts_of(&batch, bytes).collect::<Vec<_>>().concat());
         let mut pieces = Vec::with_capacity(3 * batch.len() + 1);
         if fresh.is_some() {
             pieces.push(IoSlice::new(&header));
         }
-        let mut rest = bytes;
-        for planned in &batch {
-            let (payload, after) = rest.split_at(planned.length);
-            rest = after;
-            pieces.extend([
-                IoSlice::new(&ZEROS[..planned.padding]),
-                IoSlice::new(&planned.header),
-                IoSlice::new(payload),
-            ]);
+        match &joined {
+            Some(records) => pieces.push(IoSlice::new(records)),
+            None => pieces.extend(parts_of(&batch, bytes).map(IoSlice::new)),
         }
         if let Err(e) = write_all_at(&file, &mut pieces, begin) {
             let path = segment.path(&self.state.dir);
@@ -217,9 +213,12 @@ impl LogWriter {
         let taken: usize = batch.iter().map(|planned| planned.length).sum();
         self.next_seq += batch.len() as u64;
         self.kept += taken as u64;
-        self.disk += segment.size - disk_before;
+        self.disk += segment.size - begin;
         if let Kind::Data { stream, .. } = kind {
             self.lengths[stream as usize] += taken as u64;
+        }
+        if let Some(records) = joined {
+            self.state.parts.keep(segment.index, records_begin, records);
         }
         self.commit(segment, fresh.is_some(), file);
         Ok(taken)
@@ -368,6 +367,18 @@ struct Planned {
     header: [u8; HEADER_LEN],
     /// Bytes of payload.
     length: usize,
+}
+
+/// What is written of records: before each one its padding, then header and payload.
+fn parts_of<'a>(batch: &'a [Planned], bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    batch
+        .iter()
+        .scan(bytes, |rest, planned| {
+            let (payload, after) = rest.split_at(planned.length);
+            *rest = after;
+            Some([&ZEROS[..planned.padding], &planned.header, payload])
+        })
+        .flatten()
 }
 
 fn write_all_at(file: &File, mut pieces: &mut [IoSlice<'_>], mut position: u64) -> io::Result<()> {

@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use hyper::server::conn::http2::Builder;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::together::{NewCalls, Together};
 use crate::config::ServerLimits;
 use crate::grpc::Calls;
 use crate::tls::Connection;
@@ -35,14 +36,14 @@ const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(20);
 /// Serves connections, all in the same way.
 #[derive(Debug)]
 pub(super) struct Transport {
-    http: Builder<TokioExecutor>,
+    streams: u32,
     calls: Calls,
 }
 
 impl Transport {
     /// `limits` has the number of calls that one connection may have at a time.
     pub(super) fn new(calls: Calls, limits: &ServerLimits) -> Self {
-        Self { http: http(limits.streams_per_connection()), calls }
+        Self { streams: limits.streams_per_connection(), calls }
     }
 
     /// Serves every connection that comes until `closing` fires, and then until all calls have ended. Who waits for that has to
@@ -65,14 +66,15 @@ impl Transport {
     fn serve_one(&self, connection: Connection, closing: CancellationToken) -> impl Future<Output = ()> + use<> {
         let address = connection.peer().address;
         let calls = self.calls.of(connection.peer().clone());
-        let serving = self.http.serve_connection(TokioIo::new(connection), calls);
+        let new = NewCalls::default();
+        let serving = http(self.streams, new.clone()).serve_connection(TokioIo::new(connection), calls);
+        let mut serving = Together::new(serving, new);
         async move {
-            let mut serving = std::pin::pin!(serving);
             let served = tokio::select! {
-                served = serving.as_mut() => served,
+                served = &mut serving => served,
                 () = closing.cancelled() => {
                     // No new calls; those under way end by themselves.
-                    serving.as_mut().graceful_shutdown();
+                    serving.connection().graceful_shutdown();
                     serving.await
                 }
             };
@@ -83,8 +85,8 @@ impl Transport {
     }
 }
 
-fn http(streams: u32) -> Builder<TokioExecutor> {
-    let mut http = Builder::new(TokioExecutor::new());
+fn http(streams: u32, calls: NewCalls) -> Builder<NewCalls> {
+    let mut http = Builder::new(calls);
     http.timer(TokioTimer::new())
         .max_concurrent_streams(streams)
         .max_send_buf_size(SEND_BUFFER)

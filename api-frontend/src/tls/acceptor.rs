@@ -90,11 +90,12 @@ impl Acceptor {
             // (Its errors show in the handshake again.)
             let _ = socket.peek(&mut [0]).await;
             let _turn = self.handshakes.acquire().await;
-            let config = self.setup.load().server.clone();
-            TlsAcceptor::from(config).accept(socket).into_fallible().await
+            let setup = self.setup.load_full();
+            let accepted = TlsAcceptor::from(setup.server.clone()).accept(socket).into_fallible().await;
+            accepted.map(|stream| (stream, setup))
         };
-        let stream = match timeout(self.deadline, handshake).await {
-            Ok(Ok(stream)) => stream,
+        let (stream, setup) = match timeout(self.deadline, handshake).await {
+            Ok(Ok(accepted)) => accepted,
             Ok(Err((error, socket))) => {
                 tracing::info!(%address, %error, "refused: handshake failed");
                 let_alert_arrive(socket).await;
@@ -119,7 +120,8 @@ impl Acceptor {
         let peer = PeerInfo { address, identity, key_exchange };
         let registration = self.registry.add(peer.clone(), chain.clone());
         // A reload may have happened between the handshake's verdict and the registration; its recheck did not see this one.
-        if !self.setup.load().accepts(&chain) {
+        let now = self.setup.load();
+        if !Arc::ptr_eq(&setup, &now) && !now.accepts(&chain) {
             tracing::info!(%address, name = peer.identity.name(), "refused: the certificate is no longer accepted");
             return None;
         }

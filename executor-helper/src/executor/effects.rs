@@ -95,13 +95,10 @@ impl Executor {
             let room = self.jobs.get_mut(&serial).map_or(0, |held| held.job.room(stream));
             // No memory for the spool is the host's trouble: wait as if the ceiling were reached.
             self.starved |= room > 0 && ceiling == 0;
-            match self.take(serial, stream, room.min(ceiling)) {
-                Some(0) => return,
-                Some(_) => {}
-                None => {
-                    self.starved = true;
-                    return;
-                }
+            let taken = self.take(serial, stream, room.min(ceiling));
+            self.starved |= taken.is_none();
+            if taken.unwrap_or(0) == 0 {
+                return;
             }
         }
     }

@@ -6,10 +6,10 @@ use rustix::{
     fd::OwnedFd,
     fs::{MemfdFlags, SeekFrom, memfd_create, seek},
     io::Errno,
-    pipe::{PipeFlags, fcntl_setpipe_size, pipe_with},
+    pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with},
 };
 
-use super::{PAGE, PUNCH, Spool};
+use super::{PAGE, PIPE, PUNCH, Spool};
 use crate::job::WINDOW;
 
 /// A stream whose pipe is written here.
@@ -215,4 +215,15 @@ fn a_spool_that_was_acknowledged_to_its_last_whole_page_is_all_hole() {
     stream.acknowledge(2 * PAGE);
     assert_eq!(seek(&stream.spool.file, SeekFrom::Data(0)), Err(Errno::NXIO));
     assert_eq!(adopted(&stream.spool), (2 * PAGE, 2 * PAGE));
+}
+
+#[test]
+fn a_new_pipe_that_was_full_is_given_more_room_and_any_other_is_left_as_it_is() {
+    for (size, filled, afterwards) in [(PIPE, PIPE, 4 * PIPE), (PIPE, PIPE - 1, PIPE), (16 * PIPE, PIPE, 16 * PIPE)] {
+        let mut stream = Written::new();
+        fcntl_setpipe_size(stream.writer.as_ref().unwrap(), size).unwrap();
+        stream.write(&vec![7; filled]);
+        assert_eq!(stream.take(WINDOW), filled as u64);
+        assert_eq!(fcntl_getpipe_size(stream.writer.as_ref().unwrap()), Ok(afterwards));
+    }
 }

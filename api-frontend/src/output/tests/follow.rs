@@ -1,9 +1,15 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use ipc_protocol::Stream::{Stderr, Stdout};
 use tokio::time::timeout;
 
-use super::*;
+use super::{super::file::Parts, *};
 use crate::output::Start;
 
 const FOLLOW: ReadOptions = ReadOptions { from: Start::Offset(0), until_ns: None, stream: None, follow: true };
@@ -143,4 +149,59 @@ async fn skipping_much_of_one_stream_lets_others_on_the_thread_run() {
     });
     assert!(matches!(event.await, Ok(Event::Chunk(chunk)) if chunk.bytes == "b"));
     assert!(gave_way > 0);
+}
+
+#[tokio::test]
+async fn a_follower_at_the_end_is_served_from_what_was_just_written_and_a_later_reader_from_the_file() {
+    let logs = Logs::new();
+    let mut writer = logs.writer();
+    let mut reader = logs.reader(FOLLOW).await;
+    assert!(timeout(Duration::from_millis(5), reader.next()).await.is_err(), "it waits at the end");
+    let bytes = noise(3, 40_000);
+    push(&mut writer, Stdout, 1, &bytes);
+    // Whoever reads the file from now on finds something else.
+    let segment = &logs.segments()[0];
+    let length = std::fs::metadata(segment).unwrap().len();
+    std::fs::write(segment, vec![7; usize::try_from(length).unwrap()]).unwrap();
+    let mut got = Vec::new();
+    while got.len() < bytes.len() {
+        match timeout(Duration::from_secs(10), reader.next()).await.expect("woken").unwrap() {
+            Event::Chunk(chunk) => got.extend_from_slice(&chunk.bytes),
+            other => panic!("{other:?} instead of what was written"),
+        }
+    }
+    assert_eq!(got, bytes);
+    assert!(timeout(Duration::from_millis(5), reader.next()).await.is_err(), "it waits again, and holds nothing");
+    let late = logs.read(ReadOptions::default()).await;
+    assert!(late.all.is_empty() && !late.gaps.is_empty(), "the file is the truth: what it does not hold is a gap");
+}
+
+#[tokio::test]
+async fn what_was_just_written_is_held_only_while_a_follower_is_on_the_way_to_it() {
+    let used = Arc::new(AtomicUsize::new(0));
+    let parts = Parts::new(used.clone());
+    for position in 0..100 {
+        parts.keep(0, position * 1000, vec![0; 1000]);
+    }
+    assert_eq!(used.load(Ordering::SeqCst), 8000, "eight parts of a log at the most");
+    parts.forget_fresh();
+    assert_eq!(used.load(Ordering::SeqCst), 0, "and none once a follower has come to the end");
+    // With as much as all logs together may hold, nothing more is kept.
+    used.store(1 << 30, Ordering::SeqCst);
+    parts.keep(0, 0, vec![0; 1000]);
+    assert_eq!(used.load(Ordering::SeqCst), 1 << 30);
+}
+
+#[tokio::test]
+async fn without_followers_nothing_is_held_of_what_is_written() {
+    let logs = Logs::new();
+    let mut writer = logs.writer();
+    push(&mut writer, Stdout, 1, &noise(4, 100_000));
+    drop(logs.reader(FOLLOW).await);
+    push(&mut writer, Stdout, 2, &noise(5, 100_000));
+    let reader = logs.reader(FOLLOW).await;
+    push(&mut writer, Stdout, 3, &noise(6, 100_000));
+    assert!(logs.logs.bytes_held_for_readers() > 0);
+    drop(reader);
+    assert_eq!(logs.logs.bytes_held_for_readers(), 0);
 }

@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
+use hyper_util::rt::TokioExecutor;
 use tonic::body::Body;
 
 use super::*;
@@ -47,7 +48,8 @@ async fn a_stream_whose_client_takes_nothing_is_read_ahead_by_little_more_than_i
         let body = endless(counted.clone());
         async move { Ok::<_, Infallible>(Response::new(Reply::Output(body))) }
     });
-    tokio::spawn(http(8).serve_connection(TokioIo::new(ours), service));
+    let new = NewCalls::default();
+    tokio::spawn(Together::new(http(8, new.clone()).serve_connection(TokioIo::new(ours), service), new));
     let (mut calls, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .initial_stream_window_size(1 << 30)
         .initial_connection_window_size(1 << 30)
@@ -84,7 +86,8 @@ async fn output_goes_over_the_connection_unchanged_and_ends_with_its_status() {
         let body = OutputBody::new(Box::pin(messages));
         async move { Ok::<_, Infallible>(Response::new(Reply::Output(body))) }
     });
-    tokio::spawn(http(8).serve_connection(TokioIo::new(ours), service));
+    let new = NewCalls::default();
+    tokio::spawn(Together::new(http(8, new.clone()).serve_connection(TokioIo::new(ours), service), new));
     let (mut calls, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .handshake::<_, Body>(TokioIo::new(theirs))
         .await
