@@ -202,6 +202,9 @@ impl LogWriter {
                 IoSlice::new(payload),
             ]);
         }
+        if fresh.is_some() {
+            kill_point!(SegmentMade);
+        }
         if let Err(e) = write_all_at(&file, &mut pieces, begin) {
             let path = segment.path(&self.state.dir);
             if fresh.is_some() {
@@ -214,6 +217,7 @@ impl LogWriter {
             }
             return Err(OutputError::io("write", &path, e));
         }
+        kill_point!(LogWritten);
         let taken: usize = batch.iter().map(|planned| planned.length).sum();
         self.next_seq += batch.len() as u64;
         self.kept += taken as u64;
