@@ -4,8 +4,10 @@ TOOLS := $(CURDIR)/target/tools
 DENY  := $(TOOLS)/bin/cargo-deny
 DEB   := $(TOOLS)/bin/cargo-deb
 
+KILL_POINTS := executor-helper/kill-points,api-frontend/kill-points
+
 .DEFAULT_GOAL := help
-.PHONY: help build deb demo test mutations test-vm test-deb check fmt figures deps-apt clean-local bench bench-short storm storm-short fuzz fuzz-short
+.PHONY: help armed build deb demo test mutations test-vm test-deb check fmt figures deps-apt clean-local bench bench-short storm storm-short fuzz fuzz-short
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -37,11 +39,17 @@ bench: build ## what Airlock costs beside ssh, the bare kernel and bare TLS, int
 bench-short: build ## shows in a minute that the bench works; judges no times (root)
 	AIRLOCK_BIN=$(CURDIR)/target/release bench/run --short
 
-storm: build ## kills everything at random under 2,000 jobs and compares every status and byte with the truth (root)
-	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm $(STORM)
+armed: ## the two programs once more, able to die at chosen places, in target/kill-points: the storm's second build
+	cargo build --locked --release -p executor-helper -p api-frontend --features $(KILL_POINTS)
+	mkdir -p target/kill-points
+	cp -f target/release/airlock-executor target/release/airlock-keeper target/release/airlock-frontend target/kill-points
+	cargo build --locked --release --workspace
 
-storm-short: build ## the same for about a minute; STORM="--seed N" repeats one, here and above (root)
-	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm --kills 60 --jobs 150 $(STORM)
+storm: armed ## kills everything at random and at chosen places, and upgrades between two builds, under 2,000 jobs; compares every status and byte with the truth (root)
+	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm --armed target/kill-points --points 60 $(STORM)
+
+storm-short: armed ## the same for about a minute; STORM="--seed N" repeats one, here and above (root)
+	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm --armed target/kill-points --points 50 --kills 60 --jobs 150 $(STORM)
 
 fuzz: ## an hour of each fuzz target; what is found stays in fuzz/found (fuzz/README.md)
 	fuzz/run long
@@ -53,6 +61,7 @@ check: figures $(DENY) ## formatting, lints, documentation, licences and depende
 	deploy/mutations --list >/dev/null
 	cargo fmt --all --check
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings
+	cargo clippy --locked --release -p executor-helper -p api-frontend --features $(KILL_POINTS) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --workspace --no-deps
 	$(DENY) --locked check bans licenses sources
 

@@ -17,6 +17,21 @@
 
 #![forbid(unsafe_code)]
 
+/// A place between two lasting effects, where a build with the feature `kill-points` can be told to die; nothing in any other.
+macro_rules! kill_point {
+    ($($place:tt)*) => {
+        #[cfg(feature = "kill-points")]
+        kill_points::reach::<kill_points::Frontend>(kill_points::Frontend::$($place)*);
+    };
+}
+
+/// What this build calls itself.
+pub const BUILD: &str = if cfg!(feature = "kill-points") {
+    concat!(env!("CARGO_PKG_VERSION"), "+kill-points")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 pub mod authorize;
 pub mod config;
 pub mod confine;

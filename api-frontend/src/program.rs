@@ -22,7 +22,7 @@ use crate::tls::{TlsError, TlsSetup};
 
 /// The network side of Airlock: authenticates clients, keeps records and output, asks the executor.
 #[derive(Debug, Parser)]
-#[command(name = "airlock-frontend", version)]
+#[command(name = "airlock-frontend", version = crate::BUILD)]
 struct Arguments {
     /// The configuration file.
     #[arg(long, default_value = DEFAULT_PATH)]

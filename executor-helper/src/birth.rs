@@ -124,6 +124,7 @@ impl Midwife {
         let laid = self.lay(handed.chain(v1).chain(stdio));
         let made = laid.and_then(|()| sys::spawn_program(hierarchy.keepers.as_fd(), plan.namespaces, &argv, STDIO));
         self.clear();
+        kill_point!(KeeperBorn);
         let spools = [Spool::new(Some(out), out_spool), Spool::new(err, err_spool)];
         Ok(Body { keeper: made?.pid, is_child: true, event, spools })
     }
@@ -155,10 +156,13 @@ impl Midwife {
 fn make_directory(plan: &JobPlan) -> Result<(), Errno> {
     let Some(path) = plan.directory.as_deref() else { return Ok(()) };
     rustix::fs::mkdir(path, Mode::RWXU)?;
+    kill_point!(DirectoryMade);
     let given = rustix::fs::chown(path, Some(Uid::from_raw(plan.entry.uid)), Some(Gid::from_raw(plan.gid)));
     given.inspect_err(|_| {
         let _ = rmdir(path);
-    })
+    })?;
+    kill_point!(DirectoryGiven);
+    Ok(())
 }
 
 fn memfd(name: &str) -> Result<OwnedFd, Errno> {

@@ -233,6 +233,7 @@ impl Connection {
                 Ok(_) if rest == 0 => drop(self.outgoing.pop_front()),
                 Ok(_) => {}
             }
+            kill_point!(Sent);
         }
         self.listed = 0;
         Ok(true)

@@ -7,6 +7,21 @@
 //!
 //! Everything here exists to keep that true. `AUDIT.md` beside this crate gives the reading order.
 
+/// A place between two lasting effects, where a build with the feature `kill-points` can be told to die; nothing in any other.
+macro_rules! kill_point {
+    ($($place:tt)*) => {
+        #[cfg(feature = "kill-points")]
+        kill_points::reach::<kill_points::Executor>(kill_points::Executor::$($place)*);
+    };
+}
+
+/// What this build calls itself.
+#[cfg(not(feature = "kill-points"))]
+pub const BUILD: &str = env!("CARGO_PKG_VERSION");
+/// What this build calls itself.
+#[cfg(feature = "kill-points")]
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+kill-points");
+
 pub mod admission;
 pub mod audit;
 pub mod birth;

@@ -60,14 +60,9 @@ pub fn make(path: &Path, group: u32) -> Result<OwnedFd, String> {
     Ok(socket)
 }
 
-/// Tells the service manager that the executor serves.
-pub fn notify_ready() {
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-}
-
-/// Tells it that the loop turns; without a watchdog in the unit it does not listen.
-pub fn notify_alive() {
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+/// Tells the service manager how the executor stands: `Ready` when it serves, `Watchdog` while its loop turns.
+pub fn notify(state: sd_notify::NotifyState<'_>) {
+    let _ = sd_notify::notify(&[state]);
 }
 
 /// Tells it that the configuration is being read again.

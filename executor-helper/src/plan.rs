@@ -7,6 +7,7 @@ use ipc_protocol::{End, JobEntry, StopFact};
 use rustix::{
     fd::{AsFd, OwnedFd},
     io::Errno,
+    process::Resource,
 };
 
 /// Descriptors that the keeper finds open: the whole of what it gets.
@@ -46,6 +47,16 @@ pub mod namespace {
     /// No network.
     pub const NET: u64 = 0x4000_0000;
 }
+
+/// The resource limits that a profile may set: their names there, and their numbers in a plan (asm-generic/resource.h).
+pub const RLIMITS: [(&str, u32, Resource); 6] = [
+    ("cpu", 0, Resource::Cpu),
+    ("fsize", 1, Resource::Fsize),
+    ("stack", 3, Resource::Stack),
+    ("core", 4, Resource::Core),
+    ("nofile", 7, Resource::Nofile),
+    ("memlock", 8, Resource::Memlock),
+];
 
 /// A system call filter: the instructions of classic BPF (code, jt, jf, k).
 pub type Filter = Vec<(u16, u8, u8, u32)>;

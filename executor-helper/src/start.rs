@@ -11,6 +11,7 @@ use rustix::{
 };
 
 use crate::{
+    BUILD,
     birth::Midwife,
     check,
     config::Config,
@@ -51,7 +52,7 @@ pub fn main() -> ExitCode {
         ["verify-audit", "--head", head, ref files @ ..] if !files.is_empty() => verify(files, Some(head)),
         ["verify-audit", ref files @ ..] if !files.is_empty() && !files.contains(&"--head") => verify(files, None),
         ["--version"] => {
-            println!("airlock-executor {}", env!("CARGO_PKG_VERSION"));
+            println!("airlock-executor {BUILD}");
             Ok(())
         }
         _ => {
@@ -89,8 +90,8 @@ fn serve(path: &Path) -> Result<(), String> {
     };
     confine(config.profiles.values().any(|profile| profile.namespaces != 0))?;
     let mut executor = Executor::open(PathBuf::from(path), config, listener, midwife)?;
-    listener::notify_ready();
-    log(5, concat!("airlock-executor ", env!("CARGO_PKG_VERSION"), " serves"));
+    listener::notify(sd_notify::NotifyState::Ready);
+    log(5, &format!("airlock-executor {BUILD} serves"));
     executor.run()
 }
 
@@ -123,9 +124,8 @@ fn confine(namespaces: bool) -> Result<(), String> {
     let have = capabilities(None).map_err(fail("capabilities"))?;
     let lacking = kept.difference(have.permitted);
     if !lacking.is_empty() {
-        return Err(format!(
-            "the capabilities {lacking:?} are missing; the unit's CapabilityBoundingSet must have them"
-        ));
+        let what = "are missing; the unit's CapabilityBoundingSet must have them";
+        return Err(format!("the capabilities {lacking:?} {what}"));
     }
     child::limit_bounding_set(kept).map_err(fail("dropping capabilities from the bounding set"))?;
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };

@@ -124,7 +124,7 @@ pub struct ProfileInfo {
 }
 
 /// A job that the executor holds.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
 #[cfg_attr(test, derive(wincode::SchemaRead, wincode::SchemaWrite))]
 pub struct JobEntry {
     /// Its id.
@@ -150,7 +150,7 @@ pub struct JobEntry {
 }
 
 /// Where a held job stands. Its end follows as `Exited`, after its output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 #[cfg_attr(test, derive(wincode::SchemaRead, wincode::SchemaWrite))]
 pub enum Phase {
     /// Being born.
@@ -163,6 +163,7 @@ pub enum Phase {
         started_ns: u64,
     },
     /// It did not come to life, or nothing is known of its birth.
+    #[default]
     NeverStarted,
 }
 

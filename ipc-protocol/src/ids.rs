@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use bincode::{Decode, Encode};
 
 /// A job's id: a UUID, version 4, made by the frontend. It names; it never authorises.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Encode, Decode)]
 #[cfg_attr(test, derive(wincode::SchemaRead, wincode::SchemaWrite))]
 pub struct JobId([u8; 16]);
 

@@ -142,7 +142,7 @@ pub struct InputDigest {
 }
 
 /// A job to start. Names and numbers only: never a uid, a path of a cgroup, a capability, a flag or a descriptor.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
 #[cfg_attr(test, derive(wincode::SchemaRead, wincode::SchemaWrite))]
 pub struct Spawn {
     /// Made and recorded by the frontend before this is sent.

@@ -1,7 +1,6 @@
 //! What the storm does to Airlock while jobs live.
 
 use std::fs;
-use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -54,11 +53,11 @@ pub struct Targets<'s> {
 }
 
 impl Targets<'_> {
-    /// Hits until so many kills counted. A kill while no job lives does not count.
+    /// Hits as long as the storm goes on. A kill while no job lives does not count.
     /// `patience` stretches the pauses, for a storm that has most of its kills elsewhere.
-    pub fn storm(&self, book: &Book, seed: u64, kills: u64, patience: u32) {
+    pub fn storm(&self, book: &Book, seed: u64, goes_on: impl Fn() -> bool, patience: u32) {
         let mut rng = Rng::part(seed, u64::MAX);
-        while book.kills.load(Ordering::Relaxed) < kills {
+        while goes_on() {
             sleep(pause(&mut rng) * patience);
             if book.running() == 0 || self.stack.job_groups().is_empty() {
                 continue;

@@ -6,11 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::client::Clients;
+use crate::points::Histogram;
 use crate::script::Kind;
 
 /// Everything that threads of the storm share.
 #[derive(Debug)]
 pub struct Book {
+    /// Where the executor died.
+    pub executor: Histogram,
+    /// Where the frontend died.
+    pub frontend: Histogram,
     /// How the storm talks to Airlock.
     pub clients: Arc<Clients>,
     /// The program that jobs are.
@@ -34,6 +39,8 @@ impl Book {
     /// An empty one.
     pub fn new(clients: Arc<Clients>, program: PathBuf, truth: PathBuf) -> Self {
         Self {
+            executor: Histogram::of_executor(),
+            frontend: Histogram::of_frontend(),
             clients,
             program,
             truth,
@@ -46,6 +53,11 @@ impl Book {
             victims: Mutex::default(),
             ends: Mutex::default(),
         }
+    }
+
+    /// Where a program died.
+    pub fn histogram(&self, program: &str) -> &Histogram {
+        if program == "executor" { &self.executor } else { &self.frontend }
     }
 
     /// Adds to a count.
@@ -76,6 +88,11 @@ impl Book {
     pub fn ended(&self, id: &str, state_and_status: String) {
         locked(&self.running).remove(id);
         locked(&self.ends).insert(id.to_owned(), state_and_status);
+    }
+
+    /// A job that was seen ended is about to be deleted, and is not to be seen again.
+    pub fn deleted(&self, id: &str) {
+        locked(&self.ends).remove(id);
     }
 
     /// How many jobs are known to run.
@@ -114,6 +131,8 @@ impl Book {
         for (what, count) in locked(&self.counts).iter() {
             println!("{count:>8}  {what}");
         }
+        self.executor.print();
+        self.frontend.print();
         let failures = locked(&self.failures);
         println!("{:>8}  wrong", failures.len());
         failures.iter().for_each(|failure| println!("          WRONG  {failure}"));

@@ -40,7 +40,7 @@ impl Errand {
     }
 
     fn go(&mut self) -> Result<(), String> {
-        let by_run = self.kind != Kind::Victim && self.kind != Kind::Stopped && self.rng.percent(25);
+        let by_run = self.kind != Kind::Victim && !self.kind.is_stopped() && self.rng.percent(25);
         if by_run { self.by_run() } else { self.by_start() }
     }
 
@@ -53,15 +53,13 @@ impl Errand {
         if self.rng.percent(20) && self.start()? != id {
             return Err(format!("the request id of {id} was repeated and made another job"));
         }
-        if self.kind == Kind::Stopped {
+        if self.kind.is_stopped() {
             self.stop(&id)?;
         }
         let job = self.end(&id)?;
         self.compare(&job)?;
-        match follower {
-            Some(follower) => self.compare_follower(follower, &job),
-            None => Ok(()),
-        }
+        follower.map_or(Ok(()), |follower| self.compare_follower(follower, &job))?;
+        if self.rng.percent(20) { self.delete(&id) } else { Ok(()) }
     }
 
     // The same request id after each loss of the client: the next one finds the same job, and shows it from its beginning.
@@ -114,7 +112,7 @@ impl Errand {
             words.push("no-such-program".into());
             return words;
         }
-        if self.kind == Kind::DeafTimedOut {
+        if self.kind.is_deaf() {
             words.extend(["sh", "-c", "trap '' TERM; exec \"$@\"", "sh"].map(str::to_owned));
         }
         words.push(self.book.program.display().to_string());
@@ -198,7 +196,7 @@ impl Errand {
         }
         std::thread::sleep(Duration::from_millis(self.rng.between(0, 1000)));
         loop {
-            let ended = self.book.clients.run(&["stop", "--format", "json", id], PATIENCE)?;
+            let ended = self.book.clients.run(&["stop", "--grace", "2s", "--format", "json", id], PATIENCE)?;
             if ended.code == Some(0) {
                 return Ok(());
             }
@@ -206,6 +204,26 @@ impl Errand {
                 return Err(format!("the stop came to an end that it should not: {ended}"));
             }
             std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    // Whoever asks again after a lost answer may find that it is done.
+    fn delete(&self, id: &str) -> Result<(), String> {
+        let began = Instant::now();
+        self.book.deleted(id);
+        loop {
+            let ended = self.book.clients.run(&["delete", "--format", "json", id], PATIENCE)?;
+            match (ended.code, ended.error_code().as_deref()) {
+                (Some(0), _) | (_, Some("NOT_FOUND")) => break,
+                (None, _) | (_, Some("UNAVAILABLE")) if began.elapsed() < PATIENCE => {}
+                _ => return Err(format!("the job was not deleted: {ended}")),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.book.count("jobs deleted", 1);
+        match self.book.clients.run(&["status", "--format", "json", id], PATIENCE)?.json() {
+            Some(job) => Err(format!("a deleted job is there again: {job}")),
+            None => Ok(()),
         }
     }
 
@@ -236,6 +254,7 @@ impl Errand {
             (Kind::OutOfMemory, _) => ("out-of-memory", Some(137)),
             (Kind::TimedOut | Kind::DeafTimedOut, _) => ("timed-out", Some(124)),
             (Kind::Stopped, _) => ("stopped", Some(143)),
+            (Kind::DeafStopped, _) => ("stopped", Some(137)),
             (_, Last::Exit(0)) => ("finished", Some(0)),
             (_, Last::Exit(code)) => ("failed", Some(i64::from(code))),
             (_, Last::Signal(signal)) => ("failed", Some(128 + i64::from(signal))),

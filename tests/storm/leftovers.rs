@@ -61,13 +61,13 @@ fn processes(stack: &Stack) -> Vec<String> {
     let config = fs::read_to_string(stack.path("executor.toml")).unwrap_or_default();
     let first = config.lines().find_map(|line| line.strip_prefix("first = ")?.trim().parse::<u32>().ok());
     let pool = first.map_or(0..0, |first| first..first.saturating_add(65_536));
-    let keeper = stack.path("bin/airlock-keeper");
+    let is_keeper = |exe: &Path| exe.starts_with(stack.path("")) && exe.ends_with("airlock-keeper");
     let pids = names(Path::new("/proc")).into_iter().filter_map(|name| name.parse::<u32>().ok());
     let is_left = |pid: &u32| {
         let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok());
-        exe == keeper || uid.is_some_and(|uid| pool.contains(&uid))
+        is_keeper(&exe) || uid.is_some_and(|uid| pool.contains(&uid))
     };
     let told = |pid: u32| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

@@ -1,10 +1,12 @@
 //! The storm: jobs of every kind, clients that follow them, and SIGKILLs of everything, for as long as it is told to. Afterwards
 //! every status and every byte is compared with what the jobs were to do, which the storm knows without Airlock.
 //!
-//! `airlock-storm [--seed N] [--kills K] [--jobs J] [--at-once P] [--points C] [--keep DIR]`, as root. It ends with 0 when nothing was
-//! wrong. The seed makes the same jobs and the same order of blows again; when each of them falls, the machine decides. With
-//! `--points`, so many of a hundred starts of the two processes run under strace, which kills them at a chosen system call. With
-//! `--keep`, logs and records stay there when something was wrong.
+//! `airlock-storm [--seed N] [--kills K] [--jobs J] [--at-once P] [--armed DIR [--points C] [--until-hits H [--minutes M]]]
+//! [--keep DIR]`, as root. It ends with 0 when nothing was wrong. The seed makes the same jobs and the same order of blows again; when
+//! each of them falls, the machine decides. `--armed` names the folder of a second build of the two programs and the keeper, with the
+//! feature `kill-points`: each start then is of the one build or the other, and `--points` of a hundred starts die at a chosen place
+//! (`kill-points/`). With `--until-hits` the storm goes on until each place was hit so often with a job in each phase, at most so many
+//! minutes. With `--keep`, logs and records stay there when something was wrong.
 
 #![forbid(unsafe_code)]
 
@@ -38,7 +40,8 @@ use leftovers::{Idle, left_over};
 use points::Points;
 use supervisor::Supervisor;
 
-const USAGE: &str = "airlock-storm [--seed N] [--kills K] [--jobs J] [--at-once P] [--points C] [--keep DIR]";
+const USAGE: &str = "airlock-storm [--seed N] [--kills K] [--jobs J] [--at-once P] [--armed DIR [--points C] \
+                     [--until-hits H [--minutes M]]] [--keep DIR]";
 /// The user of the frontend in stacks of `deploy/local`.
 const FRONTEND_UID: u32 = 64_100;
 
@@ -62,14 +65,26 @@ struct Options {
     jobs: u64,
     at_once: u64,
     points: u64,
+    until_hits: u64,
+    minutes: u64,
+    armed: Option<PathBuf>,
     keep: Option<PathBuf>,
 }
 
 impl Options {
     fn parse(words: &[String]) -> Result<Self, String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut options =
-            Self { seed: now.as_micros() as u64, kills: 1000, jobs: 2000, at_once: 32, points: 0, keep: None };
+        let mut options = Self {
+            seed: now.as_micros() as u64,
+            kills: 1000,
+            jobs: 2000,
+            at_once: 32,
+            points: 0,
+            until_hits: 0,
+            minutes: 60,
+            armed: None,
+            keep: None,
+        };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let value = words.next().ok_or_else(|| format!("'{word}' needs a value or is unknown"))?;
@@ -80,17 +95,25 @@ impl Options {
                 "--jobs" => options.jobs = number?,
                 "--at-once" => options.at_once = number?,
                 "--points" => options.points = number?,
+                "--until-hits" => options.until_hits = number?,
+                "--minutes" => options.minutes = number?,
+                "--armed" => options.armed = Some(PathBuf::from(value)),
                 "--keep" => options.keep = Some(PathBuf::from(value)),
                 _ => return Err(format!("unknown option '{word}'")),
             }
         }
-        Ok(options)
+        match options.armed {
+            None if options.points > 0 || options.until_hits > 0 => {
+                Err("--points and --until-hits need --armed".into())
+            }
+            _ => Ok(options),
+        }
     }
 }
 
 fn storm(options: &Options) -> ExitCode {
-    let &Options { seed, kills, jobs, at_once, .. } = options;
-    println!("storm: --seed {seed} --kills {kills} --jobs {jobs} --at-once {at_once}");
+    let &Options { seed, kills, jobs, at_once, points, until_hits, .. } = options;
+    println!("storm: --seed {seed} --kills {kills} --jobs {jobs} --at-once {at_once} --points {points}");
     let began = Instant::now();
     let stack = StackOptions::new().start();
     let ground = ground(&stack);
@@ -98,14 +121,20 @@ fn storm(options: &Options) -> ExitCode {
     copy_myself(&program);
     let clients = Arc::new(Clients::new(&stack));
     let book = Arc::new(Book::new(clients, program, ground.join("truth")));
-    let mut executor = Supervisor::executor(&stack, &book, Points::of_executor(seed, options.points));
-    let mut frontend = Supervisor::frontend(&stack, &book, Points::of_frontend(seed, options.points), FRONTEND_UID);
+    let armed = options.armed.as_deref().map(|from| copy_armed(from, &stack));
+    let armed = armed.as_deref();
+    let mut executor = Supervisor::executor(&stack, &book, Points::of_executor(seed, points), armed);
+    let mut frontend = Supervisor::frontend(&stack, &book, Points::of_frontend(seed, points), armed, FRONTEND_UID);
     wait_for_service(&book);
 
-    let errands: Vec<_> = (0..at_once).map(|_| in_turn(book.clone(), seed, kills, jobs)).collect();
+    let errands: Vec<_> = (0..at_once).map(|_| in_turn(book.clone(), seed, jobs)).collect();
     let targets = Targets { stack: &stack, executor: &executor, frontend: &frontend };
-    targets.storm(&book, seed, kills, if options.points > 0 { 8 } else { 1 });
-    println!("storm: {kills} kills after {:.0?}; waiting for the last jobs", began.elapsed());
+    let limit = Duration::from_secs(60 * options.minutes);
+    let is_short = || !(book.executor.short_of(until_hits).is_empty() && book.frontend.short_of(until_hits).is_empty());
+    let goes_on = || book.kills.load(Ordering::Relaxed) < kills || is_short() && began.elapsed() < limit;
+    targets.storm(&book, seed, goes_on, if points > 0 { 12 } else { 1 });
+    let killed = book.kills.load(Ordering::Relaxed);
+    println!("storm: {killed} kills after {:.0?}; waiting for the last jobs", began.elapsed());
     book.calm.store(true, Ordering::Relaxed);
     while errands.iter().any(|errand| !errand.is_finished()) {
         targets.finish(&book);
@@ -127,9 +156,15 @@ fn storm(options: &Options) -> ExitCode {
     book.count("starts of the frontend", frontend.starts());
     executor.end().into_iter().chain(frontend.end()).for_each(|complaint| book.fail(complaint));
     println!(
-        "storm: over after {:.0?}; --seed {seed} --kills {kills} --jobs {jobs} --at-once {at_once}",
+        "storm: over after {:.0?}; --seed {seed} --kills {kills} --jobs {jobs} --at-once {at_once} --points {points}",
         began.elapsed()
     );
+    let short: Vec<_> =
+        [&book.executor, &book.frontend].iter().flat_map(|places| places.short_of(until_hits)).collect();
+    if !short.is_empty() {
+        short.iter().for_each(|short| println!("storm: short: {short}"));
+        book.fail(format!("{} of the histogram's fields are short of {until_hits}", short.len()));
+    }
     book.print();
     if book.failures() == 0 {
         return ExitCode::SUCCESS;
@@ -158,6 +193,21 @@ fn copy_myself(to: &Path) {
     allowed.unwrap_or_else(|error| panic!("copying this program to {}: {error}", to.display()));
 }
 
+// Where both users may execute them; the executor finds its keeper beside itself.
+fn copy_armed(from: &Path, stack: &Stack) -> PathBuf {
+    let to = stack.path("armed");
+    let copied = std::fs::create_dir(&to)
+        .and_then(|()| std::fs::set_permissions(&to, PermissionsExt::from_mode(0o755)))
+        .and_then(|()| {
+            ["airlock-executor", "airlock-frontend", "airlock-keeper"].iter().try_for_each(|name| {
+                std::fs::copy(from.join(name), to.join(name))?;
+                std::fs::set_permissions(to.join(name), PermissionsExt::from_mode(0o755))
+            })
+        });
+    copied.unwrap_or_else(|error| panic!("copying the armed build from {}: {error}", from.display()));
+    to
+}
+
 fn wait_for_service(book: &Book) {
     let began = Instant::now();
     loop {
@@ -174,11 +224,11 @@ fn wait_for_service(book: &Book) {
     }
 }
 
-fn in_turn(book: Arc<Book>, seed: u64, kills: u64, jobs: u64) -> std::thread::JoinHandle<()> {
+fn in_turn(book: Arc<Book>, seed: u64, jobs: u64) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         loop {
             let n = book.jobs.fetch_add(1, Ordering::Relaxed);
-            if n >= jobs && book.kills.load(Ordering::Relaxed) >= kills {
+            if n >= jobs && book.calm.load(Ordering::Relaxed) {
                 return;
             }
             Errand::of(book.clone(), seed, n).run();

@@ -1,56 +1,176 @@
-//! Kills between two chosen steps: strace ends the process when it enters the nth call of one kind.
+//! Which build of a process is started next, and where it is told to die.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use kill_points::{Census, Death, Executor, Frontend, KILL_AT, Phase, Point};
 
 use crate::rng::Rng;
 
-/// Where one of the two processes is killed, start by start.
+/// The two builds of a program: the one that is shipped, and the one that can be told to die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// As it is shipped.
+    Ordinary,
+    /// With kill points.
+    Armed,
+}
+
+/// A place to die at, and the how manieth time of those at which a job is in one phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sentence {
+    name: &'static str,
+    nth: u64,
+    phase: Phase,
+}
+
+impl Sentence {
+    /// The variable that says so to a process.
+    pub fn variable(self) -> (&'static str, String) {
+        (KILL_AT, format!("{}:{}:{:?}", self.name, self.nth, self.phase))
+    }
+}
+
+/// How often a program died at each of its places, and in how many of these deaths a job was in each phase.
+#[derive(Debug)]
+pub struct Histogram {
+    program: &'static str,
+    hits: Mutex<BTreeMap<&'static str, [u64; 3]>>,
+    deaths: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Histogram {
+    /// Of the executor, empty.
+    pub fn of_executor() -> Self {
+        Self::of::<Executor>("executor")
+    }
+
+    /// Of the frontend, empty.
+    pub fn of_frontend() -> Self {
+        Self::of::<Frontend>("frontend")
+    }
+
+    fn of<P: Point>(program: &'static str) -> Self {
+        let names = || P::ALL.iter().map(|point| point.name());
+        let hits = names().map(|name| (name, [0; 3])).collect();
+        Self { program, hits: Mutex::new(hits), deaths: Mutex::new(names().map(|name| (name, 0)).collect()) }
+    }
+
+    /// A death at a place.
+    pub fn add(&self, death: &Death) {
+        if let Some(hits) = locked(&self.hits).get_mut(death.name.as_str()) {
+            Phase::ALL.into_iter().zip(hits).for_each(|(phase, hits)| *hits += u64::from(death.jobs.get(phase) > 0));
+        }
+        if let Some(deaths) = locked(&self.deaths).get_mut(death.name.as_str()) {
+            *deaths += 1;
+        }
+    }
+
+    /// What is short of so many deaths, in words.
+    pub fn short_of(&self, wanted: u64) -> Vec<String> {
+        let hits = locked(&self.hits);
+        let short = hits.iter().flat_map(|(name, hits)| Phase::ALL.map(|phase| (*name, phase, hits[phase as usize])));
+        let program = self.program;
+        short
+            .filter(|(.., hits)| *hits < wanted)
+            .map(|(name, phase, hits)| format!("{program} {name}: {phase:?} {hits} of {wanted}"))
+            .collect()
+    }
+
+    /// One line for each place: deaths, and those with a job spawning, writing and ending.
+    pub fn print(&self) {
+        println!("{:>8}  {:>8}  {:>8}  {:>8}  at", "deaths", "spawning", "writing", "ending");
+        let deaths = locked(&self.deaths);
+        for (name, [spawning, writing, ending]) in locked(&self.hits).iter() {
+            println!("{:>8}  {spawning:>8}  {writing:>8}  {ending:>8}  {} {name}", deaths[name], self.program);
+        }
+    }
+
+    fn needs(&self) -> Vec<(&'static str, [u64; 3])> {
+        locked(&self.hits).iter().map(|(name, hits)| (*name, *hits)).collect()
+    }
+}
+
+/// What is started next, start by start.
 #[derive(Debug)]
 pub struct Points {
     rng: Rng,
     chance: u64,
-    calls: &'static [&'static str],
-    threads: bool,
+    at_start: Vec<&'static str>,
+    // The largest number of times that a place is passed alive.
+    most: BTreeMap<&'static str, u64>,
+    // How often one was waited for in vain.
+    vain: BTreeMap<&'static str, u64>,
+    before: Census,
 }
 
-// Every call of theirs that leaves something behind, and some around them.
-const OF_EXECUTOR: [&str; 26] = [
-    "mkdir", "mkdirat", "chown", "openat", "write", "pwrite64", "memfd_create", "ftruncate", "fcntl", "pipe2", "dup2",
-    "clone3", "close", "epoll_ctl", "splice", "fallocate", "sendfile", "sendto", "pread64", "read", "pidfd_open",
-    "pidfd_send_signal", "waitid", "unlinkat", "kill", "epoll_pwait",
-];
-const OF_FRONTEND: [&str; 17] = [
-    "openat", "mkdir", "write", "writev", "pwrite64", "pwritev", "fsync", "ftruncate", "sendto", "recvfrom", "read",
-    "preadv2", "close", "fcntl", "accept4", "epoll_wait", "unlink",
-];
+const MOST_AT_FIRST: u64 = 4;
+const MOST: u64 = 32;
+/// The ordinary build is the one that is restarted into as often as into the other.
+const EVEN: u64 = 50;
 
 impl Points {
     /// Of the executor, at so many of a hundred starts.
     pub fn of_executor(seed: u64, chance: u64) -> Self {
-        Self { rng: Rng::part(seed, u64::MAX - 1), chance, calls: &OF_EXECUTOR, threads: false }
+        Self::of::<Executor>(Rng::part(seed, u64::MAX - 1), chance)
     }
 
     /// Of the frontend.
     pub fn of_frontend(seed: u64, chance: u64) -> Self {
-        Self { rng: Rng::part(seed, u64::MAX - 2), chance, calls: &OF_FRONTEND, threads: true }
+        Self::of::<Frontend>(Rng::part(seed, u64::MAX - 2), chance)
     }
 
-    /// The words for the next start, and the call at which it is to be killed, if it is.
-    pub fn next(&mut self, words: &[String], calm: bool) -> (Vec<String>, Option<&'static str>) {
-        if calm || !self.rng.percent(self.chance) {
-            return (words.to_vec(), None);
+    fn of<P: Point>(rng: Rng, chance: u64) -> Self {
+        let at_start = P::ALL.iter().filter(|point| point.is_at_start()).map(|point| point.name()).collect();
+        let most = P::ALL.iter().map(|point| (point.name(), MOST_AT_FIRST)).collect();
+        Self { rng, chance, at_start, most, vain: BTreeMap::new(), before: Census::default() }
+    }
+
+    /// The build of the next start, and where it is to die, if it is: mostly at one of the places that were hit least.
+    pub fn next(&mut self, histogram: &Histogram) -> (Build, Option<Sentence>) {
+        if !self.rng.percent(self.chance) {
+            let build = if self.rng.percent(EVEN) { Build::Armed } else { Build::Ordinary };
+            return (build, None);
         }
-        let at = self.rng.between(0, self.calls.len() as u64);
-        let call = usize::try_from(at).ok().and_then(|at| self.calls.get(at)).copied().unwrap_or("write");
-        // The first ones belong to the start of the program, where an executor finds its jobs again.
-        let most = 1 << self.rng.between(1, 9);
-        let nth = self.rng.between(1, most);
-        let inject = format!("inject={call}:signal=KILL:when={nth}");
-        // Detached, so that the pid is the program's own.
-        let mut strace = vec!["strace".to_owned(), "-D".into(), "-q".into(), "-o".into(), "/dev/null".into()];
-        if self.threads {
-            strace.push("-f".into());
-        }
-        strace.extend(["-e".into(), format!("trace={call}"), "-e".into(), inject, "--".into()]);
-        strace.extend_from_slice(words);
-        (strace, Some(call))
+        let mut needs = histogram.needs();
+        needs.retain(|(name, hits)| self.may_serve(name, hits));
+        // A wait in vain counts as a hit here, so that a place that is hard to come to does not hold up the others.
+        let vain = |name| self.vain.get(name).copied().unwrap_or(0);
+        needs
+            .sort_by_key(|(name, hits)| (hits.iter().min().map(|least| least + vain(*name)), hits.iter().sum::<u64>()));
+        let choice = self.rng.between(0, 4.min(needs.len() as u64));
+        let chosen = usize::try_from(choice).ok().and_then(|choice| needs.get(choice));
+        let sentence = chosen.map(|(name, hits)| {
+            let most = if self.at_start.contains(name) { 1 } else { self.most.get(name).copied().unwrap_or(1) };
+            let phase = Phase::ALL.into_iter().min_by_key(|phase| hits[*phase as usize]).unwrap_or(Phase::Writing);
+            Sentence { name, nth: self.rng.between(1, most + 1), phase }
+        });
+        (Build::Armed, sentence)
+    }
+
+    // A process that starts finds what the one before left: a place at the start is worth a death when that had what the place lacks.
+    fn may_serve(&self, name: &str, hits: &[u64; 3]) -> bool {
+        let least = hits.iter().min().copied().unwrap_or(0);
+        let lacks = |phase: &Phase| hits[*phase as usize] == least && self.before.get(*phase) > 0;
+        !self.at_start.contains(&name) || Phase::ALL.iter().any(lacks)
+    }
+
+    /// The process died where it was told to: it passes the place more often, the next time.
+    pub fn died(&mut self, sentence: Sentence, death: &Death) {
+        self.before = death.jobs;
+        self.most.entry(sentence.name).and_modify(|most| *most = (*most * 2).min(MOST));
+    }
+
+    /// It did not come to the place so often.
+    pub fn gave_up(&mut self, sentence: Sentence) {
+        self.most.entry(sentence.name).and_modify(|most| *most = (*most / 2).max(1));
+        *self.vain.entry(sentence.name).or_default() += 1;
     }
 }
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

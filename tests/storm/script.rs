@@ -32,6 +32,8 @@ pub enum Kind {
     Daemonising,
     /// Goes on until it is stopped.
     Stopped,
+    /// The same, deaf to SIGTERM.
+    DeafStopped,
     /// Names a program that does not exist.
     NotFound,
     /// Writes until its keeper is killed.
@@ -40,7 +42,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, with how often it comes.
-    pub const WEIGHTS: [(Self, u64); 15] = [
+    pub const WEIGHTS: [(Self, u64); 16] = [
         (Self::Short, 16),
         (Self::Chatty, 14),
         (Self::Silent, 6),
@@ -54,6 +56,7 @@ impl Kind {
         (Self::DeafTimedOut, 2),
         (Self::Daemonising, 4),
         (Self::Stopped, 4),
+        (Self::DeafStopped, 3),
         (Self::NotFound, 2),
         (Self::Victim, 4),
     ];
@@ -74,6 +77,7 @@ impl Kind {
             Self::DeafTimedOut => "deaf-timed-out",
             Self::Daemonising => "daemonising",
             Self::Stopped => "stopped",
+            Self::DeafStopped => "deaf-stopped",
             Self::NotFound => "not-found",
             Self::Victim => "victim",
         }
@@ -82,6 +86,16 @@ impl Kind {
     /// The kind of this word.
     pub fn of(word: &str) -> Option<Self> {
         Self::WEIGHTS.into_iter().map(|(kind, _)| kind).find(|kind| kind.word() == word)
+    }
+
+    /// Whether somebody stops it.
+    pub fn is_stopped(self) -> bool {
+        matches!(self, Self::Stopped | Self::DeafStopped)
+    }
+
+    /// Whether it ignores SIGTERM.
+    pub fn is_deaf(self) -> bool {
+        matches!(self, Self::DeafTimedOut | Self::DeafStopped)
     }
 
     /// Options of `start` that this kind needs.
@@ -185,7 +199,7 @@ impl Script {
                 steps.push(Step::TakeMemory);
                 last = Last::Wait;
             }
-            Kind::TimedOut | Kind::DeafTimedOut | Kind::Stopped => {
+            Kind::TimedOut | Kind::DeafTimedOut | Kind::Stopped | Kind::DeafStopped => {
                 lines(&mut steps, &mut rng, 1, 30, 10);
                 last = Last::Wait;
             }

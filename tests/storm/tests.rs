@@ -36,7 +36,7 @@ fn jobs_that_do_not_end_by_themselves_are_those_that_something_ends() {
     for (kind, _) in Kind::WEIGHTS {
         let waits = Script::of(kind, 1).last == Last::Wait;
         let is_ended =
-            matches!(kind, Kind::OutOfMemory | Kind::TimedOut | Kind::DeafTimedOut | Kind::Stopped | Kind::Victim);
+            kind.is_stopped() || matches!(kind, Kind::OutOfMemory | Kind::TimedOut | Kind::DeafTimedOut | Kind::Victim);
         assert_eq!(waits, is_ended, "{kind:?}");
     }
     let steps = Script::of(Kind::OutOfMemory, 1).steps;

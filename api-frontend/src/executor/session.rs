@@ -114,6 +114,7 @@ impl<S: Sink> Session<'_, S> {
         self.link.send_hello(&self.sink.hello().encode(ours.max)?);
         let (welcome, jobs) = self.compare(ours)?;
         let mut answer = self.sink.sync(generation, &welcome, jobs)?;
+        kill_point!(Compared);
         answer.push(Request::SyncEnd);
         self.link.send_before_live(&answer)?;
         self.input.socket.set_read_timeout(None)?;
@@ -135,6 +136,7 @@ impl<S: Sink> Session<'_, S> {
             self.sink.drained(&mut due);
             if !due.is_empty() {
                 self.link.send_before_live(&due)?;
+                kill_point!(RequestsSent);
                 due.clear();
             }
             self.input.fill()?;

@@ -220,7 +220,7 @@ impl JobService for Service {
             host: self.jobs.host().to_owned(),
             certificate_not_after: Some(answer::system_time(peer.identity.not_after())),
             certificate_serial: caller.serial,
-            server_version: env!("CARGO_PKG_VERSION").to_owned(),
+            server_version: crate::BUILD.to_owned(),
             profiles: profiles.iter().map(answer::profile).collect(),
             visibility: caller.visibility.as_str().to_owned(),
             group: group.map(answer::group),
@@ -259,7 +259,7 @@ impl JobService for Service {
         };
         Ok(Response::new(v1::GetServerInfoResponse {
             host: self.jobs.host().to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: crate::BUILD.to_owned(),
             time: Some(answer::system_time(SystemTime::now())),
             executor: Some(executor),
             guarantees: Some(guarantees),

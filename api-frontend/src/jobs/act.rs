@@ -45,6 +45,7 @@ impl Core {
 
     /// Carries out one effect. `Append` and `Adopt` belong to whoever has the bytes and the list's entry.
     pub(super) fn perform(self: &Arc<Self>, job: &Arc<LiveJob>, effect: Effect, requests: &mut Vec<Request>) {
+        kill_point!(before(&effect));
         if let Some(request) = request_of(job.id, &effect) {
             return requests.push(request);
         }
@@ -98,7 +99,9 @@ impl Core {
     fn asked(self: &Arc<Self>, job: &Arc<LiveJob>, connection: u64, asked: Result<(), AskError>) {
         match asked {
             // The answer comes, or the connection breaks.
-            Ok(()) => {}
+            Ok(()) => {
+                kill_point!(SpawnSent);
+            }
             Err(AskError::Away) => self.step(job, Input::NotAsked { connection }),
             Err(AskError::Input(refused)) => self.step(job, Input::CannotAsk { connection, refused }),
         }

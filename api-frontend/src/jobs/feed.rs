@@ -78,6 +78,7 @@ impl ExecutorSink {
 
     fn append(&self, job: &LiveJob, piece: Piece<'_>) -> Option<Input> {
         let Piece { stream, offset, time_ns, recovered, bytes } = piece;
+        kill_point!(before(&Effect::Append));
         let mut feed = job.feed();
         let writer = feed.writer.as_mut()?;
         let (to, outcome) = match writer.append(stream, offset, time_ns, recovered, bytes) {
@@ -107,11 +108,7 @@ impl ExecutorSink {
 
 impl Sink for ExecutorSink {
     fn hello(&mut self) -> Hello {
-        Hello {
-            min_version: VersionRange::OURS.min,
-            epoch: self.core.store.epoch(),
-            build: env!("CARGO_PKG_VERSION").to_owned(),
-        }
+        Hello { min_version: VersionRange::OURS.min, epoch: self.core.store.epoch(), build: crate::BUILD.to_owned() }
     }
 
     fn sync(&mut self, connection: u64, welcome: &Welcome, jobs: Vec<JobEntry>) -> Result<Vec<Request>, Reconnect> {

@@ -174,4 +174,10 @@ impl LiveJobs {
     pub fn len(&self) -> usize {
         self.table.read().unwrap_or_else(PoisonError::into_inner).len()
     }
+
+    /// What they are doing, for the storm's statistics. One whose machine is at work is left out.
+    #[cfg(feature = "kill-points")]
+    pub fn census(&self) -> kill_points::Census {
+        kill_points::Census::of(self.all().iter().map(|job| job.machine.try_lock().ok()?.census()))
+    }
 }

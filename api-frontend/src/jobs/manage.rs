@@ -178,7 +178,10 @@ impl Jobs {
         // On its own: a caller that goes away between the two must not leave output without a record.
         let deleted = self.core.runtime.spawn(async move {
             core.store.delete(id).await.map_err(|e| core.update_error(e, "deleted"))?;
-            core.remove_output(id).await
+            kill_point!(RecordDeleted);
+            let removed = core.remove_output(id).await;
+            kill_point!(OutputDeleted);
+            removed
         });
         deleted.await.map_err(|_| JobsError::Stopping { host: self.core.host.clone() })??;
         Ok(id)

@@ -158,6 +158,12 @@ impl Jobs {
                 disk_trouble: false.into(),
             });
             made = Some(core.clone());
+            #[cfg(feature = "kill-points")]
+            {
+                let core = Arc::downgrade(&core);
+                kill_points::count_with(move || core.upgrade().map(|core| core.live.census()).unwrap_or_default());
+            }
+            kill_point!(LogsTakenUp);
             feed::ExecutorSink::new(core)
         };
         let (link, threads) = executor::start(connector, make_sink).map_err(SetupError::Thread)?;

@@ -78,6 +78,7 @@ impl Jobs {
             let created = core.store.create_in(new, membership(caller, &spec)).await;
             let created = created.inspect_err(|_| core.live.remove(id))?;
             if !created.existed {
+                kill_point!(JobRecorded);
                 let file = core.take_input(caller, &spec, id);
                 let spawn = spawn_request(id, caller, &spec, input);
                 live.feed().request = Some(Arc::new(StartRequest { spawn, input: file }));

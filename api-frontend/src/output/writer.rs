@@ -198,6 +198,9 @@ impl LogWriter {
             Some(records) => pieces.push(IoSlice::new(records)),
             None => pieces.extend(parts_of(&batch, bytes).map(IoSlice::new)),
         }
+        if fresh.is_some() {
+            kill_point!(SegmentMade);
+        }
         if let Err(e) = write_all_at(&file, &mut pieces, begin) {
             let path = segment.path(&self.state.dir);
             if fresh.is_some() {
@@ -210,6 +213,7 @@ impl LogWriter {
             }
             return Err(OutputError::io("write", &path, e));
         }
+        kill_point!(LogWritten);
         let taken: usize = batch.iter().map(|planned| planned.length).sum();
         self.next_seq += batch.len() as u64;
         self.kept += taken as u64;

@@ -148,7 +148,9 @@ fn commit(connection: &Connection, batch: Vec<Work>) {
         }
     }
     if !connection.is_autocommit() {
+        kill_point!(ChangesMade);
         let committed = connection.execute_batch("COMMIT").map_err(StoreError::from);
+        kill_point!(Committed);
         if committed.is_err() {
             // Fails when SQLite has rolled back already, which is as good.
             let _ = connection.execute_batch("ROLLBACK");

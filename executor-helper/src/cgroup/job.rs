@@ -9,7 +9,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{CONTROLLERS, Controller, DIRECTORY, Hierarchy, Place, read, write};
+use super::{Controller, DIRECTORY, Hierarchy, read, write};
 use crate::plan::kernel_error;
 
 /// The groups of a job, open.
@@ -59,6 +59,7 @@ impl<'a> JobGroup<'a> {
         let name = name(job);
         let made = Self::at(hierarchy, |jobs| {
             mkdirat(jobs, name.as_str(), Mode::from_raw_mode(0o755))?;
+            kill_point!(GroupMade);
             openat(jobs, name.as_str(), DIRECTORY, Mode::empty())
         });
         made.inspect_err(|_| {
@@ -79,26 +80,18 @@ impl<'a> JobGroup<'a> {
 
     fn at(hierarchy: &'a Hierarchy, open: impl Fn(&OwnedFd) -> Result<OwnedFd, Errno>) -> Result<Self, Errno> {
         let v2 = open(&hierarchy.jobs)?;
-        let mut v1 = Vec::new();
-        for ((controller, ..), place) in CONTROLLERS.iter().zip(&hierarchy.places) {
-            if let Place::V1(jobs) = place {
-                v1.push((*controller, open(jobs)?));
-            }
-        }
-        Ok(Self { hierarchy, v2, v1 })
+        let v1 = hierarchy.v1().map(|(controller, jobs)| Ok((controller, open(jobs)?)));
+        Ok(Self { hierarchy, v2, v1: v1.collect::<Result<_, _>>()? })
     }
 
     /// Removes a job's groups; EBUSY while something lives in them.
     pub fn remove(hierarchy: &Hierarchy, job: JobId) -> Result<(), Errno> {
-        let v1 = hierarchy.places.iter().filter_map(|place| match place {
-            Place::V1(jobs) => Some(jobs),
-            _ => None,
-        });
-        for jobs in v1.chain([&hierarchy.jobs]) {
+        for jobs in hierarchy.v1().map(|(_, jobs)| jobs).chain([&hierarchy.jobs]) {
             match unlinkat(jobs, name(job), AtFlags::REMOVEDIR) {
                 Err(Errno::NOENT) => {}
                 removed => removed?,
             }
+            kill_point!(GroupRemoved);
         }
         Ok(())
     }
@@ -131,6 +124,7 @@ impl<'a> JobGroup<'a> {
                 Ok(text) if !text.lines().any(holds) => return Err(error(0)),
                 Ok(_) => {}
             }
+            kill_point!(LimitSet);
         }
         Ok(())
     }

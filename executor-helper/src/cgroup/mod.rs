@@ -121,7 +121,16 @@ impl Hierarchy {
 
     /// "v2", or "hybrid" when a limit lies in a v1 hierarchy.
     pub fn kind(&self) -> &'static str {
-        if self.places.iter().any(|place| matches!(place, Place::V1(_))) { "hybrid" } else { "v2" }
+        if self.v1().next().is_some() { "hybrid" } else { "v2" }
+    }
+
+    // The folders of all jobs in v1 hierarchies.
+    fn v1(&self) -> impl Iterator<Item = (Controller, &OwnedFd)> {
+        let places = CONTROLLERS.iter().zip(&self.places);
+        places.filter_map(|((controller, ..), place)| match place {
+            Place::V1(jobs) => Some((*controller, jobs)),
+            Place::V2 | Place::Missing => None,
+        })
     }
 
     /// The controllers that this host lacks.

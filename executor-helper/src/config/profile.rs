@@ -9,7 +9,7 @@ use super::{
     units::{Amount, is_plain_absolute, octal, size},
     users::{User, Users},
 };
-use crate::plan::namespace;
+use crate::plan::{RLIMITS, namespace};
 
 /// The word among the directories of a profile that stands for a fresh one.
 pub const FRESH: &str = "fresh";
@@ -220,15 +220,9 @@ fn namespaces<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
 
 fn rlimits<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<(u32, u64, u64)>, D::Error> {
     let parse = |(name, value): (String, Amount)| {
-        let resource = match name.as_str() {
-            "cpu" => 0,
-            "fsize" => 1,
-            "stack" => 3,
-            "core" => 4,
-            "nofile" => 7,
-            "memlock" => 8,
-            other => return Err(format!("rlimit '{other}' is none of cpu, fsize, stack, core, nofile, memlock")),
-        };
+        let known = RLIMITS.iter().find(|(known, ..)| *known == name).map(|(_, resource, _)| *resource);
+        let none = || format!("rlimit '{name}' is none of {}", RLIMITS.map(|(known, ..)| known).join(", "));
+        let resource = known.ok_or_else(none)?;
         let pair = match value {
             Amount::Number(n) => Some((n, n)),
             Amount::Text(text) => text.split_once(':').and_then(|(soft, hard)| Some((size(soft)?, size(hard)?))),

@@ -43,15 +43,9 @@ impl fmt::Display for Amount {
 /// A size in bytes: `512K`, `256M`, `1.5G`, `2T`, or a bare number of bytes; powers of 1024.
 pub fn size(text: &str) -> Option<u64> {
     let (digits, unit) = text.split_at(text.find(char::is_alphabetic).unwrap_or(text.len()));
-    let power = match unit {
-        "" => 0,
-        "K" | "KiB" => 1,
-        "M" | "MiB" => 2,
-        "G" | "GiB" => 3,
-        "T" | "TiB" => 4,
-        _ => return None,
-    };
-    scaled(digits, 1024f64.powi(power))
+    let unit = unit.strip_suffix("iB").filter(|unit| !unit.is_empty()).unwrap_or(unit);
+    let power = ["", "K", "M", "G", "T"].iter().position(|known| *known == unit)?;
+    scaled(digits, 1024f64.powi(power.try_into().ok()?))
 }
 
 /// Processor time in thousandths of a core: `2`, `1.5`, `50%`.

@@ -36,24 +36,18 @@ impl Users {
 
     /// What the texts of these files say. Lines that are none are left out.
     pub fn parse(passwd: &str, group: &str, subordinate: &str) -> Self {
-        let a_user = |line: &str| match fields(line)[..] {
-            [name, _, uid, gid, _, home, ..] => {
-                Some(User { name: name.into(), uid: uid.parse().ok()?, gid: gid.parse().ok()?, home: home.into() })
-            }
-            _ => None,
+        let a_user = |line: &str| {
+            let [name, _, uid, gid, _, home, ..] = fields(line)[..] else { return None };
+            Some(User { name: name.into(), uid: uid.parse().ok()?, gid: gid.parse().ok()?, home: home.into() })
         };
-        let a_group = |line: &str| match fields(line)[..] {
-            [name, _, gid, members, ..] => {
-                Some((name.to_owned(), gid.parse().ok()?, members.split(',').map(str::to_owned).collect()))
-            }
-            _ => None,
+        let a_group = |line: &str| {
+            let [name, _, gid, members, ..] = fields(line)[..] else { return None };
+            Some((name.to_owned(), gid.parse().ok()?, members.split(',').map(str::to_owned).collect()))
         };
         // A range may end beyond the last uid; what of it exists counts.
-        let a_range = |line: &str| match fields(line)[..] {
-            [_, first, count, ..] => {
-                Some((first.parse().ok()?, u32::try_from(count.parse::<u64>().ok()?).unwrap_or(u32::MAX)))
-            }
-            _ => None,
+        let a_range = |line: &str| {
+            let [_, first, count, ..] = fields(line)[..] else { return None };
+            Some((first.parse().ok()?, u32::try_from(count.parse::<u64>().ok()?).unwrap_or(u32::MAX)))
         };
         Self {
             passwd: passwd.lines().filter_map(a_user).collect(),

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, ffi::CString, os::unix::ffi::OsStrExt, path::Path};
 
-use ipc_protocol::{Claimed, JobEntry, JobId, Limits, LostReason, Phase};
+use ipc_protocol::{JobEntry, JobId, LostReason, Phase};
 use rustix::{
     fs::{lstat, rmdir},
     io::Errno,
@@ -25,6 +25,8 @@ impl Executor {
     /// Finds every job again, clears what belongs to none, and empties directories that were left.
     pub(super) fn adopt_all(&mut self) -> Result<(), String> {
         let mut groups = self.hierarchy.job_ids().map_err(|e| format!("cgroups of jobs: {e}"))?;
+        #[cfg(feature = "kill-points")]
+        kill_points::half_born(groups.iter().filter(|id| self.is_unborn(**id)).count());
         for (pid, adopted) in keepers(&self.hierarchy)? {
             match adopted {
                 Ok((body, plan)) if groups.remove(&plan.entry.job) => self.take_over(body, plan)?,
@@ -53,8 +55,10 @@ impl Executor {
         let job = Job::adopted(plan.entry.clone(), [out?, err?], body.stopping(), now_ns());
         let fields = [("job", json!(plan.entry.job.to_string())), ("uid", json!(plan.entry.uid))];
         let _ = self.audit.write("adopted", &fields);
+        kill_point!(AdoptionAudited);
         let serial = self.hold(Held::new(job, body, &plan));
         self.look(serial);
+        kill_point!(Adopted);
         Ok(())
     }
 
@@ -66,30 +70,22 @@ impl Executor {
         }
     }
 
+    // An executor was killed between making the group and the birth: no process was ever in it, so nothing was started and nothing
+    // is lost. The same holds for groups that are not there in every hierarchy.
+    fn is_unborn(&self, id: JobId) -> bool {
+        let group = JobGroup::open(&self.hierarchy, id);
+        group.map_or_else(|e| e == Errno::NOENT, |group| group.is_empty() && group.facts().cpu_ns == 0)
+    }
+
     // A group without a keeper: its job is lost. It is told once, with what little is known, so that the frontend can record it.
     fn orphan(&mut self, id: JobId) {
-        // An executor that was killed between making the group and the birth: no process was ever in it, so nothing was started
-        // and nothing is lost. The same holds for groups that are not there in every hierarchy.
-        let unborn = JobGroup::open(&self.hierarchy, id)
-            .map_or_else(|e| e == Errno::NOENT, |group| group.is_empty() && group.facts().cpu_ns == 0);
-        if unborn && JobGroup::remove(&self.hierarchy, id).is_ok() {
+        if self.is_unborn(id) && JobGroup::remove(&self.hierarchy, id).is_ok() {
             return;
         }
         // Emptied as whoever owns it, never as root.
         let sweep = directory(&self.config.work_dir.join(id.to_string()));
         let (uid, gid, directory) = sweep.map_or((0, 0, None), |s| (s.uid, s.gid, Some(s.directory)));
-        let entry = JobEntry {
-            job: id,
-            claimed: Claimed::default(),
-            profile: String::new(),
-            argv: Vec::new(),
-            phase: Phase::NeverStarted,
-            uid,
-            limits: Limits::default(),
-            input: None,
-            merge: false,
-            acked: [0, 0],
-        };
+        let entry = JobEntry { job: id, uid, phase: Phase::NeverStarted, ..JobEntry::default() };
         let pooled = directory.is_some();
         let held =
             Held { job: Job::new(entry, false), body: None, fingerprint: [0; 32], gid, pooled, directory, wake: None };

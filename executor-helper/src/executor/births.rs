@@ -87,6 +87,7 @@ impl Executor {
         self.audit
             .write("started", &started_line(spawn, plan))
             .map_err(|e| Refused::host(format!("the audit line cannot be written, so nothing is started: {e}")))?;
+        kill_point!(StartAudited);
         let id = plan.entry.job;
         let error = match self.midwife.bear(&self.hierarchy, plan, input) {
             Ok(body) => {
@@ -101,10 +102,8 @@ impl Executor {
         // The host lacks something for the moment: nothing ran, and the same request may work later.
         let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::NOSPC, Errno::DQUOT];
         if let Some(errno) = shortages.into_iter().find(|e| e.raw_os_error() == error.errno) {
-            return Err(Refused::host(format!(
-                "the host has no room for the job: step {}: {errno}",
-                error.step.name()
-            )));
+            let step = error.step.name();
+            return Err(Refused::host(format!("the host has no room for the job: step {step}: {errno}")));
         }
         self.tell(&Answer::NotStarted { job: id, error });
         Ok(())

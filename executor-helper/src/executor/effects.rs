@@ -29,9 +29,14 @@ impl Executor {
         if after < before && self.starved {
             self.feed_starved();
         }
+        #[cfg(feature = "kill-points")]
+        kill_points::note(self.jobs.values().map(|Held { job, .. }| {
+            (*job.life() != crate::job::Life::Starting, job.totals() != [0; 2], job.has_ended())
+        }));
     }
 
     fn perform(&mut self, serial: u64, effect: Effect) -> Result<(), Closed> {
+        kill_point!(before(&effect));
         let Some(held) = self.jobs.get_mut(&serial) else { return Ok(()) };
         match effect {
             Effect::Tell(answer) => self.tell(&answer),
@@ -110,6 +115,7 @@ impl Executor {
         match held.body.as_mut().map_or(Ok(0), |body| body.spool(stream).take(*stream.of(&mut taken), room)) {
             Ok(bytes) => {
                 if bytes > 0 {
+                    kill_point!(Spliced);
                     self.happen(serial, Input::Took { stream, bytes, at_ns: now_ns() });
                 }
                 Some(bytes)

@@ -141,6 +141,7 @@ impl Executor {
             && (body.is_child || body.record().is_some())
         {
             let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+            kill_point!(KeeperEnded);
             self.released.extend(body.is_child.then_some(body.keeper));
         }
         let uid = held.job.uid();
@@ -176,6 +177,7 @@ impl Executor {
         }
         match self.midwife.sweep(&self.hierarchy, &sweep) {
             Ok(child) => {
+                kill_point!(SweeperBorn);
                 let deadline_ns = boot_ns().saturating_add(SWEEP_DEADLINE_NS);
                 self.sweeps.push(Sweeping { child, sweep, pooled, deadline_ns });
             }
@@ -195,6 +197,7 @@ impl Executor {
             }
             match rmdir(sweep.directory.as_c_str()) {
                 Ok(()) | Err(Errno::NOENT) => {
+                    kill_point!(DirectoryRemoved);
                     let held = self.jobs.values().any(|held| held.pooled && held.job.uid() == sweep.uid);
                     if *pooled && !held {
                         self.pool.give_back(sweep.uid);

@@ -148,6 +148,7 @@ impl Executor {
         watched.and(executor.watch(&executor.signals, SIGNALS, EventFlags::IN)).map_err(|e| format!("epoll: {e}"))?;
         executor.adopt_all()?;
         executor.probe()?;
+        kill_point!(Probed);
         executor.audit.tell_head();
         Ok(executor)
     }
@@ -208,7 +209,7 @@ impl Executor {
         self.check_sweeps(now);
         if self.looked_ns.saturating_add(LOOK_EVERY_NS) <= now {
             self.looked_ns = now;
-            listener::notify_alive();
+            listener::notify(sd_notify::NotifyState::Watchdog);
             self.feed_starved();
             if !self.hierarchy.is_alive() {
                 self.lose_everything();
@@ -246,7 +247,7 @@ impl Executor {
                 log(3, &format!("{error}; the configuration in force stays"));
             }
         }
-        listener::notify_ready();
+        listener::notify(sd_notify::NotifyState::Ready);
     }
 }
 

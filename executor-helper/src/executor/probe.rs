@@ -35,12 +35,8 @@ impl Executor {
             job: JobId::from_bytes(id),
             claimed: Claimed { owner: "airlock-executor".into(), ..Claimed::default() },
             profile: PROBE.into(),
-            argv: Vec::new(),
-            env: Vec::new(),
-            cwd: None,
             limits: Limits::default().with(Limit::Timeout, 30_000),
-            input: None,
-            merge: false,
+            ..Spawn::default()
         };
         let uid = self.pool.peek().ok_or("no uid of the pool is free")?;
         let plan = admit(&spawn, &self.config, uid, 0).map_err(|refused| refused.message)?;

@@ -33,6 +33,7 @@ impl Executor {
         }
         let request = decode_request(body).map_err(Closed::Message)?;
         connection.permit(&request)?;
+        kill_point!(RequestRead);
         match request {
             Request::Resume { job, have } => self.happen_to(job, Input::Resume(have)),
             Request::SyncEnd => connection.state = State::Live,
@@ -75,7 +76,7 @@ impl Executor {
             version,
             speaks: [ours.min, ours.max],
             epoch_seen: self.epoch_seen,
-            build: env!("CARGO_PKG_VERSION").into(),
+            build: crate::BUILD.into(),
             cgroups: self.hierarchy.kind().into(),
         })?;
         let Some(version) = version else {
@@ -87,6 +88,7 @@ impl Executor {
         connection.answer(&Answer::Profiles(self.config.infos()))?;
         self.jobs.values().try_for_each(|held| connection.answer(&Answer::Job(Box::new(held.job.entry()))))?;
         connection.answer(&Answer::SyncEnd)?;
+        kill_point!(Listed);
         self.live = Some(token);
         self.epoch_seen = self.epoch_seen.max(hello.epoch.min(self.epoch_seen.saturating_add(EPOCH_STEP_MAX)));
         let build: String = hello.build.chars().take(64).collect();
@@ -118,6 +120,7 @@ impl Executor {
         self.happen(serial, Input::Stop(Stopping { fact, kill_at_ns }));
         let fields = [("signal", json!(number)), ("grace_ms", json!(grace_ms))];
         self.note("stop-asked", &[&asked(id, by), &fields[..]].concat());
+        kill_point!(StopAudited);
         // One that is not born yet gets the signal when it is.
         self.jobs.get(&serial).map_or(SignalOutcome::Unknown, |held| match held.job.life() {
             Life::Starting => SignalOutcome::Sent,

@@ -8,7 +8,7 @@ use rustix::{
     fd::OwnedFd,
     fs::{Gid, Mode, OFlags, Uid},
     io::Errno,
-    process::{Resource, Rlimit, chdir, getegid, geteuid, getgid, getgroups, getuid, setrlimit, setsid, umask},
+    process::{Rlimit, chdir, getegid, geteuid, getgid, getgroups, getuid, setrlimit, setsid, umask},
     thread::{
         CapabilitySet, remove_capability_from_bounding_set, set_no_new_privs, set_thread_groups, set_thread_res_gid,
         set_thread_res_uid,
@@ -18,7 +18,7 @@ use rustix::{
 use super::at;
 use crate::{
     filters,
-    plan::{Plan, encode, fd},
+    plan::{Plan, RLIMITS, encode, fd},
     sys,
 };
 
@@ -73,15 +73,7 @@ fn steps(plan: &Plan, report: &OwnedFd) -> Result<Infallible, StartError> {
 
 fn rlimits(plan: &Plan) -> Result<(), Errno> {
     plan.rlimits.iter().try_for_each(|(which, soft, hard)| {
-        let which = match which {
-            0 => Resource::Cpu,
-            1 => Resource::Fsize,
-            3 => Resource::Stack,
-            4 => Resource::Core,
-            7 => Resource::Nofile,
-            8 => Resource::Memlock,
-            _ => return Err(Errno::INVAL),
-        };
+        let (.., which) = *RLIMITS.iter().find(|(_, number, _)| number == which).ok_or(Errno::INVAL)?;
         setrlimit(which, Rlimit { current: Some(*soft), maximum: Some(*hard) })
     })
 }

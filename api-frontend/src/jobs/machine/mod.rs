@@ -142,6 +142,16 @@ impl JobMachine {
         self.log.due != [None; 2]
     }
 
+    /// What the job is doing, for the storm's statistics.
+    #[cfg(feature = "kill-points")]
+    pub fn census(&self) -> Option<kill_points::Phase> {
+        let runs = !matches!(self.phase, Phase::Unknown | Phase::Recording | Phase::Queued(_) | Phase::Withdrawing);
+        // One that a former process closed the log of has ended, though nobody has said so to this one.
+        let ended = matches!(self.phase, Phase::Ending { .. } | Phase::Over)
+            || self.phase == Phase::Running && self.log.intake == Intake::Closed;
+        kill_points::Phase::of(runs, self.log.lengths != [0; 2], ended)
+    }
+
     /// Takes one input. Inputs that cannot follow, or follow too late, change nothing.
     pub fn step(&mut self, input: Input) -> Vec<Effect> {
         match input {
