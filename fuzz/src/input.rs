@@ -31,7 +31,7 @@ impl<'a> Input<'a> {
     pub fn below(&mut self, bound: u64) -> u64 {
         match bound {
             ..=0x100 => u64::from(self.byte()) % bound,
-            ..=0x1_0000 => u64::from(u16::from_le_bytes(self.array())) % bound,
+            0x101..=0x1_0000 => u64::from(u16::from_le_bytes(self.array())) % bound,
             _ => u64::from_le_bytes(self.array()) % bound,
         }
     }
