@@ -147,16 +147,18 @@ fn control_groups(proc: &Path) -> Value {
     found.into()
 }
 
-// Without the numbers of the mount and of its parent, and of its peers: they differ in every namespace.
+// Without the numbers of the mount, of its parent and of its peers: they differ in every namespace. That of the file system is the
+// same everywhere.
 fn mounts(proc: &Path) -> Value {
     let row = |line: String| {
         let (before, after) = line.split_once(" - ").unwrap_or((&line, ""));
-        let mut words = before.split(' ').skip(3);
+        let mut words = before.split(' ').skip(2);
+        let device = words.next();
         let (root, at, options) = (words.next(), words.next(), words.next());
         let propagation: Vec<&str> = words.filter_map(|word| word.split(':').next()).collect();
         let word = |word: Option<&str>| word.unwrap_or_default().to_owned();
         let propagation = if propagation.is_empty() { "private".to_owned() } else { propagation.join("+") };
-        format!("{} {} {} {propagation} - {after}", word(at), word(root), word(options))
+        format!("{} {} {} {} {propagation} - {after}", word(at), word(root), word(options), word(device))
     };
     lines(proc, "mountinfo").into_iter().map(row).collect::<Vec<_>>().into()
 }

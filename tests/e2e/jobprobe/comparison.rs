@@ -47,7 +47,9 @@ impl Given {
         if of_host(&document, "net") {
             document["interfaces"] = "<the host's>".into();
         }
-        document["mounts"] = mounts::compared(&document["mounts"], &self.executor.each_ref().map(|e| &e["mounts"]));
+        let within = of_host(&document, "mnt");
+        document["mounts"] =
+            mounts::compared(&document["mounts"], &self.executor.each_ref().map(|e| &e["mounts"]), within);
         document["control_groups"] = control_groups(&document["control_groups"], &executor["control_groups"]);
         document["devices"] = beyond_everybody(&document["devices"]);
         document["kernel_settings"] = beyond_everybody(&document["kernel_settings"]);

@@ -4,16 +4,26 @@ use serde_json::{Map, Value};
 
 use super::comparison::texts;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Mount {
     at: String,
     root: String,
     options: String,
+    device: String,
     source: String,
 }
 
+// One file system: what is said of its source and options may depend on who asks, as the process numbers of autofs do.
+impl PartialEq for Mount {
+    fn eq(&self, other: &Self) -> bool {
+        let of = |mount: &Self| [&mount.at, &mount.root, &mount.options, &mount.device].map(Clone::clone);
+        of(self) == of(other)
+    }
+}
+
 /// What the probe says of a job, compared with what it says of the executor before and after: other tests mount things meanwhile.
-pub fn compared(of_job: &Value, of_executor: &[&Value; 2]) -> Value {
+/// A job `within` the executor's namespace propagates nothing that the host does not.
+pub fn compared(of_job: &Value, of_executor: &[&Value; 2], within: bool) -> Value {
     let job: Vec<_> = texts(of_job).map(parse).collect();
     let [before, after] = of_executor.map(|all| texts(all).map(|line| parse(line).0).collect::<Vec<_>>());
     let on_host = |mount: &Mount| before.contains(mount) || after.contains(mount);
@@ -21,7 +31,10 @@ pub fn compared(of_job: &Value, of_executor: &[&Value; 2]) -> Value {
     let in_job = |mount: &Mount| job.iter().any(|(other, _)| other == mount);
     let missing = before.iter().filter(|mount| after.contains(mount) && !in_job(mount)).map(|mount| mount.at.clone());
     // A host that shares its mounts makes a job's a slave of them; on one that does not they are private.
-    let back = job.iter().filter(|(_, propagation)| propagation.contains("shared")).map(|(mount, _)| mount.at.clone());
+    let back = job
+        .iter()
+        .filter(|(_, propagation)| !within && propagation.contains("shared"))
+        .map(|(mount, _)| mount.at.clone());
     let mut all = Map::new();
     all.insert("its own".into(), own.collect());
     all.insert("missing of the host's".into(), missing.collect());
@@ -29,14 +42,14 @@ pub fn compared(of_job: &Value, of_executor: &[&Value; 2]) -> Value {
     all.into()
 }
 
-// As the probe writes it: place, root in its file system, options, propagation, and behind a dash the file system.
+// As the probe writes it: place, root in its file system, options, device, propagation, and behind a dash the file system.
 fn parse(line: &str) -> (Mount, String) {
     // Newer kernels say what kind of inode numbers a file system in memory has.
     let line = line.replace(",inode64", "");
     let (mount, source) = line.split_once(" - ").unwrap_or((&line, ""));
     let mut words = mount.split(' ').map(str::to_owned);
     let mut word = || words.next().unwrap_or_default();
-    let mount = Mount { at: word(), root: word(), options: word(), source: source.to_owned() };
+    let mount = Mount { at: word(), root: word(), options: word(), device: word(), source: source.to_owned() };
     (mount, word())
 }
 
@@ -49,7 +62,7 @@ fn shown(mount: &Mount, host: &[Mount]) -> String {
         let root = format!("{}{rest}", of_host.root.trim_end_matches('/'));
         (of_host.source.as_str(), of_host.options.as_str(), root) == (&mount.source, &mount.options, mount.root.clone())
     });
-    let Mount { at, root, options, source } = mount;
+    let Mount { at, root, options, source, .. } = mount;
     if same { format!("{at} as on the host") } else { format!("{at} {root} {options} - {source}") }
 }
 
