@@ -40,7 +40,7 @@ bench-short: build ## shows in a minute that the bench works; judges no times (r
 	AIRLOCK_BIN=$(CURDIR)/target/release bench/run --short
 
 armed: ## the two programs once more, able to die at chosen places, in target/kill-points: the storm's second build
-	cargo build --locked --release -p executor-helper -p api-frontend --features $(KILL_POINTS)
+	cargo build --locked --release --workspace --features $(KILL_POINTS)
 	mkdir -p target/kill-points
 	cp -f target/release/airlock-executor target/release/airlock-keeper target/release/airlock-frontend target/kill-points
 	cargo build --locked --release --workspace
