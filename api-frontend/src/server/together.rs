@@ -17,7 +17,7 @@ use hyper::rt::Executor;
 type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Turns of connection and calls before other connections have theirs.
-const TURNS: usize = 32;
+const TURNS: usize = 8;
 
 /// Where a connection puts its new calls.
 #[derive(Clone, Default)]

@@ -29,11 +29,9 @@ fn a_follower_sees_what_is_written_and_then_the_end() {
     let rig = Rig::new();
     let job = rig.running();
     let jobs = rig.jobs();
-    let follower = rig.runtime().spawn(async move {
-        let (view, reader) = jobs.output(&alice(), &job.to_string(), FOLLOW).await.unwrap();
-        assert!(view.job.state.is_live());
-        drain(reader).await
-    });
+    let (view, reader) = rig.run(async { jobs.output(&alice(), &job.to_string(), FOLLOW).await }).unwrap();
+    assert!(view.job.state.is_live());
+    let follower = rig.runtime().spawn(drain(reader));
     for n in 0..50 {
         rig.fake.write(job, OUT, format!("line {n}\n").as_bytes());
     }
