@@ -61,7 +61,7 @@ check: figures $(DENY) ## formatting, lints, documentation, licences and depende
 	deploy/mutations --list >/dev/null
 	cargo fmt --all --check
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings
-	cargo clippy --locked --release -p executor-helper -p api-frontend --features $(KILL_POINTS) -- -D warnings
+	cargo clippy --locked --release --workspace --features $(KILL_POINTS) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --workspace --no-deps
 	$(DENY) --locked check bans licenses sources
 

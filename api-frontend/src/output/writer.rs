@@ -191,15 +191,10 @@ impl LogWriter {
         // In one piece for whoever follows the log; without anybody, written from where it lies.
         let joined = self.state.is_followed().then(|| parts_of(&batch, bytes).collect::<Vec<_>>().concat());
         let mut pieces = Vec::with_capacity(3 * batch.len() + 1);
-        if fresh.is_some() {
-            pieces.push(IoSlice::new(&header));
-        }
+        pieces.extend(fresh.map(|_| IoSlice::new(&header)));
         match &joined {
             Some(records) => pieces.push(IoSlice::new(records)),
             None => pieces.extend(parts_of(&batch, bytes).map(IoSlice::new)),
-        }
-        if fresh.is_some() {
-            kill_point!(SegmentMade);
         }
         if let Err(e) = write_all_at(&file, &mut pieces, begin) {
             let path = segment.path(&self.state.dir);
@@ -322,7 +317,9 @@ impl LogWriter {
         }
         let path = segment.path(&self.state.dir);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path);
-        Ok(Arc::new(file.map_err(|e| OutputError::io("create", &path, e))?))
+        let file = file.map_err(|e| OutputError::io("create", &path, e))?;
+        kill_point!(SegmentMade);
+        Ok(Arc::new(file))
     }
 
     /// Whether there is room for output; drops the oldest to make it, where that is what the limit says.
