@@ -2,7 +2,7 @@
 
 use crate::{
     fake::{Ending, Fake, Peculiarities, Proxy, Step},
-    harness::{airlock, command, noise, spawn, until},
+    harness::{airlock, command, noise, silent_port, spawn, until},
 };
 use std::{
     io::Write,
@@ -50,7 +50,7 @@ fn every_command_waits_for_a_server_that_is_back_within_a_moment() {
 #[test]
 fn a_server_that_stays_away_is_an_error_after_the_patience_and_not_after_five_minutes() {
     let fake = Fake::start();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_held, free) = silent_port();
     for words in [&["list"][..], &["logs", "last"], &["wait", "last"], &["start", "x"], &["run", "x"]] {
         let mut words = words.to_vec();
         words.splice(0..0, ["--patience", "400ms"]);

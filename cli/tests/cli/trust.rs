@@ -5,7 +5,7 @@ use crate::{
         Fake, Peculiarities,
         pki::{Authority, Validity},
     },
-    harness::{airlock, command, spawn},
+    harness::{airlock, command, silent_port, spawn},
 };
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -102,7 +102,7 @@ fn an_identity_that_is_not_there_or_leaves_its_folder_is_refused() {
 #[test]
 fn nothing_that_listens_is_said_so() {
     let fake = Fake::start();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_held, free) = silent_port();
     let finished = spawn(command(&fake, free, &["list"])).finish();
     assert_eq!(finished.code(), 125);
     assert!(
