@@ -7,7 +7,7 @@ DEB   := $(TOOLS)/bin/cargo-deb
 KILL_POINTS := executor-helper/kill-points,api-frontend/kill-points
 
 .DEFAULT_GOAL := help
-.PHONY: help armed build deb demo test mutations test-vm test-deb check fmt figures deps-apt clean-local bench bench-short storm storm-short fuzz fuzz-short
+.PHONY: help armed build deb demo test mutations test-vm test-deb check fmt figures deps-apt clean-local bench bench-short storm storm-places storm-short fuzz fuzz-short
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -48,8 +48,12 @@ armed: ## the two programs once more, able to die at chosen places, in target/ki
 storm: armed ## kills everything at random and at chosen places, and upgrades between two builds, under 2,000 jobs; compares every status and byte with the truth (root)
 	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm --armed target/kill-points --points 60 $(STORM)
 
+storm-places: armed ## kills both programs at each of their places until each was hit 20 times with a job spawning, one writing and one ending, or two hours are over (root)
+	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm --armed target/kill-points --points 97 \
+		--until-hits 20 --minutes 120 --kills 0 --jobs 0 --at-once 4 --small 28 $(STORM)
+
 storm-short: armed ## the same for about a minute; STORM="--seed N" repeats one, here and above (root)
-	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm --armed target/kill-points --points 50 --kills 60 --jobs 150 $(STORM)
+	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm --armed target/kill-points --points 50 --kills 60 --jobs 150 --small 4 $(STORM)
 
 fuzz: ## an hour of each fuzz target; what is found stays in fuzz/found (fuzz/README.md)
 	fuzz/run long

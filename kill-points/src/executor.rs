@@ -1,6 +1,6 @@
 //! The executor's places. It does one thing after the other, so the place before an effect is behind whichever effect came last.
 
-use crate::{Point, points};
+use crate::{Phase, Point, points};
 
 points! {
     /// Where the executor can be killed.
@@ -75,5 +75,10 @@ impl Point for Executor {
 
     fn is_at_start(self) -> bool {
         matches!(self, Self::AdoptionAudited | Self::Adopted | Self::Probed)
+    }
+
+    fn allows(self, phase: Phase) -> bool {
+        // A frontend is away for longer than a birth takes: when one comes back, every start of the one before it is over.
+        !(self == Self::Listed && phase == Phase::Spawning)
     }
 }

@@ -72,6 +72,9 @@ pub trait Point: Copy + 'static {
 
     /// Whether a process comes there once in its life, at its start.
     fn is_at_start(self) -> bool;
+
+    /// Whether it can come there while a job is in this phase.
+    fn allows(self, phase: Phase) -> bool;
 }
 
 /// What a process says before it dies: `kill-point NAME SPAWNING WRITING ENDING`.

@@ -220,6 +220,18 @@ fn the_executor_checks_a_host_and_says_so() {
 }
 
 #[test]
+fn both_programs_tell_how_they_are_used_and_refuse_words_that_they_do_not_know() {
+    let stack = Stack::shared();
+    for program in ["airlock-executor", "airlock-frontend"] {
+        let asked = |word| Tool::new(stack.path("bin").join(program)).arg(word).run();
+        let help = asked("--help").ends_with(0);
+        assert!(help.out().to_lowercase().contains("usage:") && help.out().contains("--config"), "{help}");
+        let wrong = asked("--chekc").ends_with(2);
+        assert!(wrong.out().is_empty() && wrong.err().to_lowercase().contains("usage:"), "{wrong}");
+    }
+}
+
+#[test]
 fn only_the_frontends_user_is_heard_on_the_socket() {
     let stack = Stack::shared();
     let before = Process::new(stack.pid("executor"));

@@ -41,6 +41,9 @@ fn job(kind: Kind, seed: u64, truth: &Path) -> Result<i32, String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let began = truth.join(format!("{seed:016x}.began.{}.{now}", getuid().as_raw()));
     OpenOptions::new().write(true).create_new(true).open(&began).map_err(|e| format!("{}: {e}", began.display()))?;
+    if seed.is_multiple_of(2) {
+        leave_in_directory()?;
+    }
     if kind == Kind::Victim {
         for n in 0.. {
             Script::of_victim(seed, n).into_iter().try_for_each(step)?;
@@ -63,6 +66,12 @@ fn job(kind: Kind, seed: u64, truth: &Path) -> Result<i32, String> {
         }
         Last::Wait => wait_for_ever(),
     }
+}
+
+// For whoever empties the job's directory.
+fn leave_in_directory() -> Result<(), String> {
+    let made = std::fs::create_dir_all("left/behind").and_then(|()| std::fs::write("left/behind/file", "by a job"));
+    made.map_err(|error| format!("the job's directory: {error}"))
 }
 
 fn mark_written(truth: &Path, seed: u64) -> Result<(), String> {

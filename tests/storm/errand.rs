@@ -108,16 +108,7 @@ impl Errand {
         words.extend(self.kind.options());
         words.push("--");
         let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
-        if self.kind == Kind::NotFound {
-            words.push("no-such-program".into());
-            return words;
-        }
-        if self.kind.is_deaf() {
-            words.extend(["sh", "-c", "trap '' TERM; exec \"$@\"", "sh"].map(str::to_owned));
-        }
-        words.push(self.book.program.display().to_string());
-        words.extend(["act", "job", self.kind.word()].map(str::to_owned));
-        words.extend([self.seed.to_string(), self.book.truth.display().to_string()]);
+        words.extend(self.kind.command(&self.book.program, self.seed, &self.book.truth));
         words
     }
 
@@ -248,19 +239,8 @@ impl Errand {
 
     fn compare(&mut self, job: &Value) -> Result<(), String> {
         let (id, kind) = (text(job, "job_id"), self.kind);
-        let (state, status) = match (kind, self.last()) {
-            (Kind::Victim, _) => ("lost", None),
-            (Kind::NotFound, _) => ("error", Some(127)),
-            (Kind::OutOfMemory, _) => ("out-of-memory", Some(137)),
-            (Kind::TimedOut | Kind::DeafTimedOut, _) => ("timed-out", Some(124)),
-            (Kind::Stopped, _) => ("stopped", Some(143)),
-            (Kind::DeafStopped, _) => ("stopped", Some(137)),
-            (_, Last::Exit(0)) => ("finished", Some(0)),
-            (_, Last::Exit(code)) => ("failed", Some(i64::from(code))),
-            (_, Last::Signal(signal)) => ("failed", Some(128 + i64::from(signal))),
-            (_, Last::Wait) => return Err("the storm does not know its own job".into()),
-        };
-        if text(job, "state") != state || job["exit_status"].as_i64() != status {
+        let (state, status) = kind.end(self.last()).ok_or("the storm does not know its own job")?;
+        if text(job, "state") != state || job["exit_status"].as_i64() != status.map(i64::from) {
             return Err(format!("{id} should be {state} with {status:?}: {job}"));
         }
         if kind == Kind::Victim && (text(job, "lost_reason") != "keeper died" || !self.book.was_keeper_killed(id)) {

@@ -1,8 +1,8 @@
 //! The storm: jobs of every kind, clients that follow them, and SIGKILLs of everything, for as long as it is told to. Afterwards
 //! every status and every byte is compared with what the jobs were to do, which the storm knows without Airlock.
 //!
-//! `airlock-storm [--seed N] [--kills K] [--jobs J] [--at-once P] [--armed DIR [--points C] [--until-hits H [--minutes M]]]
-//! [--keep DIR]`, as root. It ends with 0 when nothing was wrong. The seed makes the same jobs and the same order of blows again; when
+//! `airlock-storm [--seed N] [--kills K] [--jobs J] [--at-once P] [--small Q] [--armed DIR [--points C] [--until-hits H
+//! [--minutes M]]] [--keep DIR]`, as root. P jobs are asked for by commands, and Q small ones by the client's library. It ends with 0 when nothing was wrong. The seed makes the same jobs and the same order of blows again; when
 //! each of them falls, the machine decides. `--armed` names the folder of a second build of the two programs and the keeper, with the
 //! feature `kill-points`: each start then is of the one build or the other, and `--points` of a hundred starts die at a chosen place
 //! (`kill-points/`). With `--until-hits` the storm goes on until each place was hit so often with a job in each phase, at most so many
@@ -17,8 +17,10 @@ mod client;
 mod errand;
 mod leftovers;
 mod points;
+
 mod rng;
 mod script;
+mod small;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use airlock_client::Identity;
 use airlock_e2e::{Stack, StackOptions, Tool};
 use blows::Targets;
 use book::Book;
@@ -40,8 +43,8 @@ use leftovers::{Idle, left_over};
 use points::Points;
 use supervisor::Supervisor;
 
-const USAGE: &str = "airlock-storm [--seed N] [--kills K] [--jobs J] [--at-once P] [--armed DIR [--points C] \
-                     [--until-hits H [--minutes M]]] [--keep DIR]";
+const USAGE: &str = "airlock-storm [--seed N] [--kills K] [--jobs J] [--at-once P] [--small Q] [--armed DIR \
+                     [--points C] [--until-hits H [--minutes M]]] [--keep DIR]";
 /// The user of the frontend in stacks of `deploy/local`.
 const FRONTEND_UID: u32 = 64_100;
 
@@ -64,6 +67,7 @@ struct Options {
     kills: u64,
     jobs: u64,
     at_once: u64,
+    small: u64,
     points: u64,
     until_hits: u64,
     minutes: u64,
@@ -79,6 +83,7 @@ impl Options {
             kills: 1000,
             jobs: 2000,
             at_once: 32,
+            small: 0,
             points: 0,
             until_hits: 0,
             minutes: 60,
@@ -94,6 +99,7 @@ impl Options {
                 "--kills" => options.kills = number?,
                 "--jobs" => options.jobs = number?,
                 "--at-once" => options.at_once = number?,
+                "--small" => options.small = number?,
                 "--points" => options.points = number?,
                 "--until-hits" => options.until_hits = number?,
                 "--minutes" => options.minutes = number?,
@@ -112,10 +118,13 @@ impl Options {
 }
 
 fn storm(options: &Options) -> ExitCode {
-    let &Options { seed, kills, jobs, at_once, points, until_hits, .. } = options;
-    println!("storm: --seed {seed} --kills {kills} --jobs {jobs} --at-once {at_once} --points {points}");
+    let &Options { seed, kills, jobs, at_once, small, points, until_hits, .. } = options;
+    let again =
+        format!("--seed {seed} --kills {kills} --jobs {jobs} --at-once {at_once} --small {small} --points {points}");
+    println!("storm: {again}");
     let began = Instant::now();
-    let stack = StackOptions::new().start();
+    // Fewer starts a second than are asked for: one that is refused leaves a record that has to go.
+    let stack = StackOptions::new().edit("executor.toml", "starts_per_second = 200", "starts_per_second = 50").start();
     let ground = ground(&stack);
     let program = ground.join("job");
     copy_myself(&program);
@@ -123,11 +132,20 @@ fn storm(options: &Options) -> ExitCode {
     let book = Arc::new(Book::new(clients, program, ground.join("truth")));
     let armed = options.armed.as_deref().map(|from| copy_armed(from, &stack));
     let armed = armed.as_deref();
-    let mut executor = Supervisor::executor(&stack, &book, Points::of_executor(seed, points), armed);
-    let mut frontend = Supervisor::frontend(&stack, &book, Points::of_frontend(seed, points), armed, FRONTEND_UID);
+    let mut executor = Supervisor::executor(&stack, &book, Points::of_executor(seed, points, until_hits), armed);
+    let mut frontend =
+        Supervisor::frontend(&stack, &book, Points::of_frontend(seed, points, until_hits), armed, FRONTEND_UID);
     wait_for_service(&book);
 
-    let errands: Vec<_> = (0..at_once).map(|_| in_turn(book.clone(), seed, jobs)).collect();
+    let mut errands: Vec<_> = (0..at_once).map(|_| in_turn(book.clone(), seed, jobs)).collect();
+    match Identity::load(&stack.certs(), "alice").map_err(|error| error.to_string()) {
+        Ok(_) if small == 0 => {}
+        Ok(alice) => match small::begin(book.clone(), seed, small, alice, &stack.address()) {
+            Ok(thread) => errands.push(thread),
+            Err(why) => book.fail(format!("small jobs: {why}")),
+        },
+        Err(why) => book.fail(format!("small jobs: {why}")),
+    }
     let targets = Targets { stack: &stack, executor: &executor, frontend: &frontend };
     let limit = Duration::from_secs(60 * options.minutes);
     let is_short = || !(book.executor.short_of(until_hits).is_empty() && book.frontend.short_of(until_hits).is_empty());
@@ -155,10 +173,7 @@ fn storm(options: &Options) -> ExitCode {
     book.count("starts of the executor", executor.starts());
     book.count("starts of the frontend", frontend.starts());
     executor.end().into_iter().chain(frontend.end()).for_each(|complaint| book.fail(complaint));
-    println!(
-        "storm: over after {:.0?}; --seed {seed} --kills {kills} --jobs {jobs} --at-once {at_once} --points {points}",
-        began.elapsed()
-    );
+    println!("storm: over after {:.0?}; {again}", began.elapsed());
     let short: Vec<_> =
         [&book.executor, &book.frontend].iter().flat_map(|places| places.short_of(until_hits)).collect();
     if !short.is_empty() {

@@ -1,6 +1,8 @@
 //! What a job of the storm does: a pure function of its kind and seed, so that the storm knows every byte and the end without
 //! asking Airlock.
 
+use std::path::Path;
+
 use crate::rng::Rng;
 
 /// The kinds of jobs.
@@ -96,6 +98,32 @@ impl Kind {
     /// Whether it ignores SIGTERM.
     pub fn is_deaf(self) -> bool {
         matches!(self, Self::DeafTimedOut | Self::DeafStopped)
+    }
+
+    /// The state and the exit status with which such a job ends, if it ends.
+    pub fn end(self, last: Last) -> Option<(&'static str, Option<i32>)> {
+        match (self, last) {
+            (Self::Victim, _) => Some(("lost", None)),
+            (Self::NotFound, _) => Some(("error", Some(127))),
+            (Self::OutOfMemory, _) => Some(("out-of-memory", Some(137))),
+            (Self::TimedOut | Self::DeafTimedOut, _) => Some(("timed-out", Some(124))),
+            (Self::Stopped, _) => Some(("stopped", Some(143))),
+            (Self::DeafStopped, _) => Some(("stopped", Some(137))),
+            (_, Last::Exit(0)) => Some(("finished", Some(0))),
+            (_, Last::Exit(code)) => Some(("failed", Some(code))),
+            (_, Last::Signal(signal)) => Some(("failed", Some(128 + signal))),
+            (_, Last::Wait) => None,
+        }
+    }
+
+    /// The words of its command: `program` acts, and tells in the folder `truth` that it began.
+    pub fn command(self, program: &Path, seed: u64, truth: &Path) -> Vec<String> {
+        if self == Self::NotFound {
+            return vec!["no-such-program".to_owned()];
+        }
+        let deaf: &[&str] = if self.is_deaf() { &["sh", "-c", "trap '' TERM; exec \"$@\"", "sh"] } else { &[] };
+        let (program, seed, truth) = (program.display().to_string(), seed.to_string(), truth.display().to_string());
+        deaf.iter().copied().chain([&*program, "act", "job", self.word(), &*seed, &*truth]).map(str::to_owned).collect()
     }
 
     /// Options of `start` that this kind needs.

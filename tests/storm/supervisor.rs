@@ -122,8 +122,6 @@ impl Supervisor {
 /// After a start that nobody asked for.
 const SLOW_START: Duration = Duration::from_millis(200);
 const SETTLED: Duration = Duration::from_secs(1);
-/// A process that has not come to the place where it is to die is killed wherever it is.
-const COMES: Duration = Duration::from_secs(3);
 
 struct Keeping {
     name: &'static str,
@@ -239,7 +237,7 @@ impl Keeping {
                         return ended;
                     }
                 }
-                if let Some(sentence) = comes.take_if(|_| began.elapsed() > COMES) {
+                if let Some(sentence) = comes.take_if(|sentence| began.elapsed() > sentence.patience()) {
                     self.points.gave_up(sentence);
                     state.sent = Some(Signal::KILL);
                     started.child.kill()?;
