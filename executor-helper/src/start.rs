@@ -22,7 +22,7 @@ use crate::{
 
 const USAGE: &str = "usage: airlock-executor [--config FILE] [--check [--adopt-dry-run]]
        airlock-executor verify-audit [--head HASH] FILE...
-       airlock-executor --version";
+       airlock-executor --version | --help";
 const CONFIG: &str = "/etc/airlock/executor.toml";
 
 /// What the executor keeps, each with the line that needs it.
@@ -55,6 +55,10 @@ pub fn main() -> ExitCode {
             println!("airlock-executor {BUILD}");
             Ok(())
         }
+        ["--help"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -84,10 +88,7 @@ fn serve(path: &Path) -> Result<(), String> {
     let config = Config::load(path)?;
     let midwife = Midwife::new(&config.keeper)?;
     raise_descriptors();
-    let listener = match socket {
-        Some(socket) => socket,
-        None => listener::make(&config.socket, config.frontend.1)?,
-    };
+    let listener = socket.map_or_else(|| listener::make(&config.socket, config.frontend.1), Ok)?;
     confine(config.profiles.values().any(|profile| profile.namespaces != 0))?;
     let mut executor = Executor::open(PathBuf::from(path), config, listener, midwife)?;
     listener::notify(sd_notify::NotifyState::Ready);
