@@ -86,4 +86,4 @@ $(DEB):
 	cargo install --locked cargo-deb --version 3.8.0 --no-default-features --root $(TOOLS)
 
 $(DENY):
-	cargo install --locked cargo-deny --version 0.20.2 --root $(TOOLS)
+	cargo install --locked --debug cargo-deny --version 0.20.2 --root $(TOOLS)
