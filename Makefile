@@ -48,12 +48,12 @@ armed: ## the two programs once more, able to die at chosen places, in target/ki
 storm: armed ## kills everything at random and at chosen places, and upgrades between two builds, under 2,000 jobs; compares every status and byte with the truth (root)
 	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm --armed target/kill-points --points 60 $(STORM)
 
+storm-short: armed ## the same for about a minute; STORM="--seed N" repeats one, here and above (root)
+	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm --armed target/kill-points --points 50 --kills 60 --jobs 150 --small 4 $(STORM)
+
 storm-places: armed ## kills both programs at each of their places until each was hit 20 times with a job spawning, one writing and one ending, or two hours are over (root)
 	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm --armed target/kill-points --points 97 \
 		--until-hits 20 --minutes 120 --kills 0 --jobs 0 --at-once 4 --small 28 $(STORM)
-
-storm-short: armed ## the same for about a minute; STORM="--seed N" repeats one, here and above (root)
-	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm --armed target/kill-points --points 50 --kills 60 --jobs 150 --small 4 $(STORM)
 
 fuzz: ## an hour of each fuzz target; what is found stays in fuzz/found (fuzz/README.md)
 	fuzz/run long

@@ -108,7 +108,7 @@ struct Speeds {
     one: Series,
     /// That many follow. They are let go of when it has ended.
     many: Series,
-    /// That one follows while as many threads as the frontend serves with do nothing but spin.
+    /// That one follows while threads, one for each core, do nothing but spin.
     beside: Series,
 }
 
