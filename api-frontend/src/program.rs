@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::process::{getpriority_process, setpriority_process};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, DEFAULT_PATH, FileError, LogFormat};
@@ -86,16 +87,28 @@ fn run(arguments: &Arguments) -> Result<(), ProgramError> {
         Confinement::Partial => tracing::warn!("confined in part: this kernel knows only some of Landlock"),
         Confinement::None => tracing::warn!("not confined: this kernel has no Landlock"),
     }
+    let own = getpriority_process(None).unwrap_or(0);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .enable_all()
+        // Where this is not allowed, followers take more from the jobs that they follow; nothing else.
+        .on_thread_start(move || _ = setpriority_process(None, own.saturating_add(GIVE_WAY)))
         .build()
         .map_err(ProgramError::Runtime)?;
-    let served = runtime.block_on(Arc::new(Frontend::new(config, tls, policy)).serve(listener));
+    let frontend = Arc::new(Frontend::new(config, tls, policy));
+    // By this thread: those that take in output and write records inherit its niceness, not that of the runtime's.
+    let context = runtime.enter();
+    let jobs = frontend.open_jobs()?;
+    drop(context);
+    let served = runtime.block_on(frontend.serve(listener, jobs));
     runtime.shutdown_timeout(Duration::from_secs(2));
     Ok(served?)
 }
 
+/// By how much threads that serve clients are nicer than the one that takes in what jobs write. With more followers than the
+/// processors can serve at full speed these threads are always busy; as equals they took two thirds of what that one needs, and with it
+/// a third of the job's speed (`bench/README.md`).
+const GIVE_WAY: i32 = 10;
 /// With fewer, one follower's read from a cold disk would hold up everybody.
 const WORKERS_MIN: usize = 2;
 

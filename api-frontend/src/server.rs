@@ -92,12 +92,23 @@ impl Frontend {
         &self.stops
     }
 
+    /// Opens records and logs, and begins to connect to the executor: what is then served. Blocks; needs a runtime around it
+    /// ([`Runtime::enter`](tokio::runtime::Runtime::enter)) and must not be called on one of its threads. The threads that it starts
+    /// have the caller's niceness.
+    ///
+    /// # Errors
+    /// `Jobs`: the state cannot be used, by its own sentence.
+    pub fn open_jobs(&self) -> Result<Jobs, ServeError> {
+        let config = &self.config;
+        let connector = Connector::new(config.executor_socket());
+        Ok(Jobs::open(config.state_dir(), config.host(), connector, self.policy.clone(), &self.stops)?)
+    }
+
     /// Serves on `listener` until SIGTERM, SIGINT or [`Frontend::stops`]. SIGHUP reloads.
-    pub async fn serve(self: Arc<Self>, listener: StdListener) -> Result<(), ServeError> {
+    pub async fn serve(self: Arc<Self>, listener: StdListener, jobs: Jobs) -> Result<(), ServeError> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let signals = Signals::listen()?;
-        let jobs = self.open_jobs().await?;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<JobServiceServer<Service>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
@@ -168,15 +179,6 @@ impl Frontend {
         let cut = tokio::task::spawn_blocking(recheck).await.map_err(|_| ReloadError::Ending)?;
         tracing::info!(cut, "certificates and policy were read again");
         Ok(())
-    }
-
-    async fn open_jobs(&self) -> Result<Jobs, ServeError> {
-        let (config, policy, stops) = (self.config.clone(), self.policy.clone(), self.stops.clone());
-        let open = move || {
-            let connector = Connector::new(config.executor_socket());
-            Jobs::open(config.state_dir(), config.host(), connector, policy, &stops)
-        };
-        Ok(tokio::task::spawn_blocking(open).await.map_err(|_| ServeError::Broken)??)
     }
 
     /// Ends when calls did not, long enough after they were asked to.

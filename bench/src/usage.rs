@@ -83,6 +83,15 @@ pub fn descriptors(pid: i32) -> Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
 
+/// How nice this process' session is to the others of the machine, from -20 to 19. Where the kernel groups threads by session, the
+/// niceness of a thread counts only among those of its own; where it does not, this does nothing.
+pub fn set_session_niceness(niceness: i32) -> Result<()> {
+    match fs::write("/proc/self/autogroup", niceness.to_string()) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        written => written.context("/proc/self/autogroup"),
+    }
+}
+
 /// The line of a file that begins with `name`, as a number.
 fn line_of(path: &Path, name: &str) -> Result<f64> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;

@@ -1,6 +1,6 @@
 //! Kept output: any place of it, either stream, as bytes, lines or JSON.
 
-use airlock_e2e::{Job, Outcome, Stack, StackOptions, scale, wait_until};
+use airlock_e2e::{Job, Outcome, Process, Stack, StackOptions, scale, wait_until};
 
 fn logs(job: &Job<'_>, words: &[&str]) -> Outcome {
     job.airlock("logs").arg(job.id()).args(words).run().ends_with(0)
@@ -185,4 +185,20 @@ fn below_the_disk_reserve_nothing_new_starts_and_running_jobs_go_on() {
     job.airlock("signal").args([job.id(), "USR1"]).run().ends_with(0);
     assert_eq!(job.end()["state"], "finished");
     assert_eq!(job.stdout(), b"ready\nstill here\n");
+}
+
+#[test]
+fn threads_that_serve_followers_give_way_to_the_one_that_takes_in_output() {
+    let stack = Stack::shared();
+    // What is served by threads that come later, too.
+    stack.job_sh("echo served").end();
+    let niceness = Process::new(stack.pid("frontend")).niceness();
+    let of =
+        |name: &str| niceness.iter().filter(|(thread, _)| thread == name).map(|(_, nice)| *nice).collect::<Vec<_>>();
+    let [own] = of("airlock-fronten")[..] else { panic!("{niceness:?}") };
+    for name in ["executor", "executor-send", "records"] {
+        assert_eq!(of(name), [own], "{name}: {niceness:?}");
+    }
+    let serving = of("tokio-rt-worker");
+    assert!(serving.len() >= 2 && serving.iter().all(|nice| *nice == own + 10), "{niceness:?}");
 }

@@ -123,6 +123,19 @@ impl Process {
         Some(line.split_once(':')?.1.trim().to_owned())
     }
 
+    /// Name and niceness of each of its threads.
+    pub fn niceness(self) -> Vec<(String, i32)> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
+        let thread = |task: fs::DirEntry| {
+            let name = fs::read_to_string(task.path().join("comm")).ok()?;
+            // The name stands in brackets and may hold anything; the niceness is the seventeenth field behind it.
+            let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+            let niceness = stat.rsplit_once(") ")?.1.split(' ').nth(16)?.parse().ok()?;
+            Some((name.trim().to_owned(), niceness))
+        };
+        tasks.filter_map(thread).collect()
+    }
+
     /// Whether it exists and has not ended.
     pub fn lives(&self) -> bool {
         self.field("State").is_some_and(|state| !state.starts_with('Z') && !state.starts_with('X'))

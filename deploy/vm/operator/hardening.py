@@ -18,6 +18,7 @@ UNRATED = {
     "InaccessiblePaths": "the_frontend_sees_nothing_of_jobs_and_of_root",
     "PrivateMounts": "ProtectSystem implies it",
     "SystemCallFilter=~@privileged @resources": "it_may_neither_change_owners_nor_limits",
+    "SystemCallFilter=setpriority": "threads_that_serve_clients_give_way_to_the_one_that_takes_in_output",
 }
 
 
@@ -146,6 +147,14 @@ def it_may_neither_change_owners_nor_limits(_operator):
     expect("read" in listed and not {"chown", "setuid", "setrlimit", "nice", "mount", "ptrace", "bpf"} & set(listed), listed)
 
 
+def threads_that_serve_clients_give_way_to_the_one_that_takes_in_output(_operator):
+    niceness = {}
+    for task in pathlib.Path(f"/proc/{main_pid('airlock-frontend')}/task").iterdir():
+        fields = (task / "stat").read_text().rpartition(") ")[2].split()
+        niceness.setdefault((task / "comm").read_text().strip(), set()).add(int(fields[16]))
+    expect(niceness["executor"] == niceness["records"] == {0} and niceness["tokio-rt-worker"] == {10}, niceness)
+
+
 CHECKS = [
     every_line_says_why_and_the_executors_what_it_means_for_jobs,
     without_any_of_its_lines_a_unit_is_rated_worse,
@@ -154,4 +163,5 @@ CHECKS = [
     the_frontend_sees_nothing_of_jobs_and_of_root,
     the_key_is_handed_over_and_stays_roots,
     it_may_neither_change_owners_nor_limits,
+    threads_that_serve_clients_give_way_to_the_one_that_takes_in_output,
 ]
