@@ -15,14 +15,10 @@ use crate::{
     admission::JobPlan,
     body::{Body, SEALS},
     cgroup::{Hierarchy, JobGroup},
-    plan::{Plan, RECORDS_SIZE, Sealed, Sweep, encode, fd},
+    plan::{Plan, RECORDS_SIZE, Sealed, Sweep, at, encode, fd},
     spool::Spool,
     sys,
 };
-
-fn at(step: Step) -> impl Fn(Errno) -> StartError {
-    move |errno| StartError::new(step, errno.raw_os_error())
-}
 
 /// What every birth needs: the descriptor numbers from 3 on, which are kept taken so that a birth only has to lay its own over them,
 /// and behind them the keeper's program. It is opened once: during an upgrade another version lies at its path before this executor

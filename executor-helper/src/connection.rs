@@ -15,8 +15,6 @@ use rustix::{
     net::{SendFlags, send},
 };
 
-use crate::job::Violation;
-
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -62,12 +60,6 @@ pub enum Closed {
 impl From<Errno> for Closed {
     fn from(errno: Errno) -> Self {
         Self::Io(errno)
-    }
-}
-
-impl From<Violation> for Closed {
-    fn from(Violation(what): Violation) -> Self {
-        Self::Protocol(what)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 
 use bincode::{Decode, Encode, config::standard};
-use ipc_protocol::{End, JobEntry, StopFact};
+use ipc_protocol::{End, JobEntry, StartError, Step, StopFact};
 use rustix::{
     fd::{AsFd, OwnedFd},
     io::Errno,
@@ -178,6 +178,11 @@ pub fn read_record<T: Decode<()>>(file: &OwnedFd, at: u64) -> Option<T> {
 /// is no error's number. rustix itself ends the program on those.
 pub fn kernel_error(number: i32) -> Option<Errno> {
     (1..4096).contains(&number).then(|| Errno::from_raw_os_error(number))
+}
+
+/// A kernel's error as that of a step.
+pub fn at(step: Step) -> impl Fn(Errno) -> StartError {
+    move |errno| StartError::new(step, errno.raw_os_error())
 }
 
 /// Nanoseconds since 1970.

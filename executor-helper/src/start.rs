@@ -45,27 +45,25 @@ pub fn main() -> ExitCode {
         config = Path::new(words.remove(at.saturating_add(1)));
         words.remove(at);
     }
+    let nothing = |()| String::new();
     let result = match words[..] {
-        [] => serve(config),
+        [] => serve(config).map(nothing),
         ["--check"] => return check::run(config),
-        ["--check", "--adopt-dry-run"] => check::adopt_dry_run(config),
+        ["--check", "--adopt-dry-run"] => check::adopt_dry_run(config).map(nothing),
         ["verify-audit", "--head", head, ref files @ ..] if !files.is_empty() => verify(files, Some(head)),
         ["verify-audit", ref files @ ..] if !files.is_empty() && !files.contains(&"--head") => verify(files, None),
-        ["--version"] => {
-            println!("airlock-executor {BUILD}");
-            Ok(())
-        }
-        ["--help"] => {
-            println!("{USAGE}");
-            Ok(())
-        }
+        ["--version"] => Ok(format!("airlock-executor {BUILD}\n")),
+        ["--help"] => Ok(format!("{USAGE}\n")),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
         }
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(said) => {
+            print!("{said}");
+            ExitCode::SUCCESS
+        }
         Err(why) => {
             eprintln!("airlock-executor: {why}");
             ExitCode::FAILURE
@@ -73,10 +71,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn verify(files: &[&str], head: Option<&str>) -> Result<(), String> {
+fn verify(files: &[&str], head: Option<&str>) -> Result<String, String> {
     let (seq, hash) = verify::verify(files.iter().map(Path::new), head)?;
-    println!("ok: the trail is whole up to line {seq}, hash {hash}");
-    Ok(())
+    Ok(format!("ok: the trail is whole up to line {seq}, hash {hash}\n"))
 }
 
 fn serve(path: &Path) -> Result<(), String> {
@@ -84,10 +81,12 @@ fn serve(path: &Path) -> Result<(), String> {
         return Err("must be started as root; it gives up what it does not need".into());
     }
     let socket = listener::from_systemd()?;
+    sys::wipe_environment();
     clean_descriptors(socket.is_some())?;
     let config = Config::load(path)?;
     let midwife = Midwife::new(&config.keeper)?;
-    raise_descriptors();
+    let most = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
     let listener = socket.map_or_else(|| listener::make(&config.socket, config.frontend.1), Ok)?;
     confine(config.profiles.values().any(|profile| profile.namespaces != 0))?;
     let mut executor = Executor::open(PathBuf::from(path), config, listener, midwife)?;
@@ -109,13 +108,7 @@ fn clean_descriptors(keep_socket: bool) -> Result<(), String> {
     if keep_socket { Ok(()) } else { sys::close_from(3).map_err(|e| format!("close_range: {e}")) }
 }
 
-fn raise_descriptors() {
-    let hard = getrlimit(Resource::Nofile).maximum;
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
-}
-
-/// Gives up every capability but [`KEPT`] and hides this process's memory from others of uid 0. Its environment stays: the service
-/// manager is told through it, nobody but root can read it, and keepers and sweepers are executed with none.
+/// Gives up every capability but [`KEPT`] and hides this process's memory from others of uid 0.
 fn confine(namespaces: bool) -> Result<(), String> {
     let fail = |what: &'static str| move |errno: rustix::io::Errno| format!("{what}: {errno}");
     let kept = KEPT

@@ -73,14 +73,12 @@ pub struct Hierarchy {
     pub io_device: Option<String>,
 }
 
-/// Why the host's cgroups cannot be used: a sentence with what to do.
-pub type HostError = String;
-
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 impl Hierarchy {
-    /// Finds the hierarchies, makes the groups that are missing, moves the unit's holder aside and sets the ceilings.
-    pub fn open(cgroup: &str, ceilings: &Ceilings, io_device: Option<String>) -> Result<Self, HostError> {
+    /// Finds the hierarchies, makes the groups that are missing, moves the unit's holder aside and sets the ceilings. The error says why
+    /// the host's cgroups cannot be used and what to do, in a sentence.
+    pub fn open(cgroup: &str, ceilings: &Ceilings, io_device: Option<String>) -> Result<Self, String> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|e| format!("/proc/self/mountinfo: {e}"))?;
         let root = mount_points(&mounts, "cgroup2", None).next().ok_or(
             "this host has no cgroup v2 mount; boot with systemd.unified_cgroup_hierarchy=1, or mount cgroup2 at /sys/fs/cgroup/unified",
@@ -111,7 +109,7 @@ impl Hierarchy {
     }
 
     /// Sets the bounds over all jobs; done again when the configuration changes.
-    pub fn set_ceilings(&self, ceilings: &Ceilings) -> Result<(), HostError> {
+    pub fn set_ceilings(&self, ceilings: &Ceilings) -> Result<(), String> {
         let mut limits =
             Limits::default().with(Limit::Memory, ceilings.memory & !4095).with(Limit::Pids, ceilings.pids);
         limits.set(Limit::Cpu, ceilings.cpu);
@@ -170,7 +168,7 @@ pub fn mount_points<'a>(mounts: &'a str, kind: &'a str, option: Option<&'a str>)
     })
 }
 
-fn make(path: &Path) -> Result<OwnedFd, HostError> {
+fn make(path: &Path) -> Result<OwnedFd, String> {
     let what = path.display();
     fs::create_dir_all(path).map_err(|e| {
         format!("cannot make the cgroup {what}: {e}; is airlock-jobs.service running and delegated (Delegate=yes)?")
@@ -178,12 +176,12 @@ fn make(path: &Path) -> Result<OwnedFd, HostError> {
     rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(|e| format!("cgroup {what}: {e}"))
 }
 
-fn read_file(path: &Path) -> Result<String, HostError> {
+fn read_file(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 // A group with controllers for its children may hold no process: the unit's holder goes into a leaf of its own.
-fn hold(base: &Path) -> Result<Option<OwnedFd>, HostError> {
+fn hold(base: &Path) -> Result<Option<OwnedFd>, String> {
     let held = read_file(&base.join("cgroup.procs"))?;
     let leaf = base.join("hold");
     if held.is_empty() && !leaf.is_dir() {
@@ -202,7 +200,7 @@ fn hold(base: &Path) -> Result<Option<OwnedFd>, HostError> {
 }
 
 // Turns a controller of the v2 tree on, in the base for `jobs` and in `jobs` for each job.
-fn enable(base: &Path, controller: &str) -> Result<(), HostError> {
+fn enable(base: &Path, controller: &str) -> Result<(), String> {
     [base, &base.join("jobs")].into_iter().try_for_each(|group| {
         fs::write(group.join("cgroup.subtree_control"), format!("+{controller}"))
             .map_err(|e| format!("cannot turn on the {controller} controller in {}: {e}", group.display()))

@@ -6,7 +6,7 @@ use super::{Executor, Held, log, requests};
 use crate::{
     cgroup::JobGroup,
     connection::Closed,
-    job::{Chunk, Effect, Input},
+    job::{Chunk, Effect, Input, Violation},
     plan::now_ns,
 };
 
@@ -21,7 +21,7 @@ impl Executor {
         let stepped = held.job.step(input);
         let after = held.job.in_flight();
         self.in_flight = self.in_flight.saturating_add(after).saturating_sub(before);
-        let done = stepped.map_err(Closed::from);
+        let done = stepped.map_err(|Violation(what)| Closed::Protocol(what));
         let done = done.and_then(|effects| effects.into_iter().try_for_each(|effect| self.perform(serial, effect)));
         if let (Err(why), Some(token)) = (done, self.live) {
             self.close(token, why);

@@ -153,14 +153,10 @@ pub(super) fn send(held: &Held, number: u8) -> SignalOutcome {
     }
 }
 
-/// The first fields of a line about a job that somebody asks something of.
+/// The first fields of a line about a job that somebody asks something of. Whatever the peer says, a line stays a line.
 pub(super) fn asked(id: JobId, by: &Claimed) -> [(&'static str, Value); 3] {
-    [("job", json!(id.to_string())), ("request", json!(bounded(&by.request))), ("claimed", claimed(by))]
-}
-
-/// Who asks, as the audit trail has it: whatever the peer says, a line stays a line.
-fn claimed(by: &Claimed) -> Value {
-    json!({ "owner": bounded(&by.owner), "serial": bounded(&by.serial), "peer": bounded(&by.peer) })
+    let claimed = json!({ "owner": bounded(&by.owner), "serial": bounded(&by.serial), "peer": bounded(&by.peer) });
+    [("job", json!(id.to_string())), ("request", json!(bounded(&by.request))), ("claimed", claimed)]
 }
 
 fn bounded(name: &str) -> String {

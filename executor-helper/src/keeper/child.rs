@@ -15,10 +15,9 @@ use rustix::{
     },
 };
 
-use super::at;
 use crate::{
     filters,
-    plan::{Plan, RLIMITS, encode, fd},
+    plan::{Plan, RLIMITS, at, encode, fd},
     sys,
 };
 

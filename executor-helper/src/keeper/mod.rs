@@ -25,7 +25,7 @@ use rustix::{
 
 use crate::{
     filters,
-    plan::{Plan, Record, Sealed, boot_ns, decode, fd, namespace, now_ns, write_record},
+    plan::{Plan, Record, Sealed, at, boot_ns, decode, fd, namespace, now_ns, write_record},
     sys,
 };
 
@@ -80,10 +80,6 @@ fn keep() -> Result<Infallible, Errno> {
         Ok((timeout_ms, made)) => watch::run(timeout_ms, &made, &mut records),
         Err(error) => records.end(End::StartFailed(error), now_ns()),
     }
-}
-
-fn at(step: Step) -> impl Fn(Errno) -> StartError {
-    move |errno| StartError::new(step, errno.raw_os_error())
 }
 
 fn begin() -> Result<(Option<u64>, Made), StartError> {

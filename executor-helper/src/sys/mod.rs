@@ -184,6 +184,25 @@ pub fn inherited(number: i32) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 
+/// Overwrites the environment that this program was started with, but for the address of the service manager. Once, and early.
+pub fn wipe_environment() {
+    unsafe extern "C" {
+        static mut environ: *const *mut c_char;
+    }
+    // SAFETY: what exec laid down: an array that ends with null, of strings that end with zero and are this process' own to write. One
+    // thread runs, and no reference to a string outlives the question whether it stays.
+    unsafe {
+        let mut entry = environ;
+        while !entry.is_null() && !(*entry).is_null() {
+            let length = CStr::from_ptr(*entry).count_bytes();
+            if !CStr::from_ptr(*entry).to_bytes().starts_with(b"NOTIFY_SOCKET=") {
+                ptr::write_bytes(*entry, 0, length);
+            }
+            entry = entry.add(1);
+        }
+    }
+}
+
 /// A child of this process that has ended and was not waited for, if there is one; it stays so.
 ///
 /// rustix's waitid does not tell which child it found, and this question is asked of any.
