@@ -1,8 +1,8 @@
 //! What a job tries that means no good, in every profile: with namespaces, without a network, and with the host's namespaces.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
-use airlock_e2e::{Job, Outcome, Stack, StackOptions, processes_of_uid, scale, wait_until};
+use airlock_e2e::{Job, Outcome, Process, Signal, Stack, StackOptions, processes_of_uid, scale, wait_until};
 
 /// Profiles whose jobs have a /tmp, a /dev/shm and queues of their own.
 const APART: [&str; 2] = ["standard", "offline"];
@@ -120,6 +120,41 @@ fn no_job_is_spared_before_the_executor_when_memory_runs_out() {
         let lowest: i32 = run_sh(&stack, profile, script).ends_with(0).out().parse().expect("a number");
         assert!(lowest >= executors, "{profile}: {lowest}, and the executor has {executors}");
     }
+}
+
+#[test]
+fn ten_gibibytes_to_readers_that_stop_cost_neither_process_its_memory() {
+    let stack = Stack::start();
+    let (bytes, kept) = (scale::bytes(10 << 30), 64 << 20);
+    let writes = format!("exec head -c {bytes} /dev/zero");
+    let job = stack.job(&["--output-limit", &kept.to_string(), "--", "sh", "-c", &writes]);
+    let mut unread = job.airlock("logs").args(["-f", job.id()]).start_unread();
+    job.has_written(bytes / 100, scale::seconds(60));
+    let pid = job.status()["pid"].as_i64().expect("a pid");
+    let written = || {
+        let io =
+            fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_else(|error| panic!("the job has ended: {error}"));
+        io.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse::<u64>().ok()).expect("a line wchar")
+    };
+    // The executor's reader: the job waits, whatever it wants to write.
+    stack.signal("frontend", Signal::STOP);
+    let mut before = 0;
+    wait_until("the job's waiting", scale::seconds(60), || {
+        std::thread::sleep(Duration::from_secs(1));
+        (std::mem::replace(&mut before, written()) == before).then_some(())
+    });
+    stack.signal("frontend", Signal::CONT);
+    let end = job.end_within(300);
+    assert_eq!((&end["exit_status"], &end["output"]["stdout_bytes"]), (&0.into(), &bytes.into()), "{end}");
+    for (name, most) in [("executor", 32 << 10), ("frontend", 128 << 10)] {
+        let peak = Process::new(stack.pid(name)).field("VmHWM").expect("its peak");
+        let kib: u64 = peak.trim_end_matches(" kB").trim().parse().expect("a number");
+        assert!(kib <= most, "{name}: {peak}");
+    }
+    let segments = fs::read_dir(stack.path("state/output").join(job.id())).expect("its log");
+    let on_disk: u64 = segments.map(|entry| entry.and_then(|entry| entry.metadata()).expect("a segment").len()).sum();
+    assert!(on_disk <= kept, "{on_disk} bytes on disk");
+    unread.kill().and_then(|()| unread.wait()).expect("the follower's end");
 }
 
 #[test]
