@@ -81,7 +81,6 @@ fn serve(path: &Path) -> Result<(), String> {
         return Err("must be started as root; it gives up what it does not need".into());
     }
     let socket = listener::from_systemd()?;
-    sys::wipe_environment();
     clean_descriptors(socket.is_some())?;
     let config = Config::load(path)?;
     let midwife = Midwife::new(&config.keeper)?;
@@ -90,6 +89,8 @@ fn serve(path: &Path) -> Result<(), String> {
     let listener = socket.map_or_else(|| listener::make(&config.socket, config.frontend.1), Ok)?;
     confine(config.profiles.values().any(|profile| profile.namespaces != 0))?;
     let mut executor = Executor::open(PathBuf::from(path), config, listener, midwife)?;
+    // Behind the probe: a build with kill points has read there where it is to die.
+    sys::wipe_environment();
     listener::notify(sd_notify::NotifyState::Ready);
     log(5, &format!("airlock-executor {BUILD} serves"));
     executor.run()

@@ -180,6 +180,10 @@ fn storm(options: &Options) -> ExitCode {
         short.iter().for_each(|short| println!("storm: short: {short}"));
         book.fail(format!("{} of the histogram's fields are short of {until_hits}", short.len()));
     }
+    // A build that does not hear where it is to die would else pass for one that dies nowhere.
+    for places in [&book.executor, &book.frontend].into_iter().filter(|places| points > 0 && places.is_empty()) {
+        book.fail(format!("no {} died where it was told to", places.program()));
+    }
     book.print();
     if book.failures() == 0 {
         return ExitCode::SUCCESS;

@@ -83,11 +83,21 @@ impl Histogram {
         }
     }
 
+    /// Whether nothing died anywhere.
+    pub fn is_empty(&self) -> bool {
+        locked(&self.deaths).values().all(|deaths| *deaths == 0)
+    }
+
     /// What is short of so many deaths, in words.
     pub fn short_of(&self, wanted: u64) -> Vec<String> {
         let short = self.fields().into_iter().filter(|field| field.hits < wanted);
         let program = self.program;
         short.map(|Field { name, phase, hits }| format!("{program} {name}: {phase:?} {hits} of {wanted}")).collect()
+    }
+
+    /// The program.
+    pub fn program(&self) -> &'static str {
+        self.program
     }
 
     /// One line for each place: deaths, and those with a job spawning, writing and ending.

@@ -184,7 +184,7 @@ pub fn inherited(number: i32) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 
-/// Overwrites the environment that this program was started with, but for the address of the service manager. Once, and early.
+/// Overwrites the environment that this program was started with, but for the address of the service manager.
 pub fn wipe_environment() {
     unsafe extern "C" {
         static mut environ: *const *mut c_char;
