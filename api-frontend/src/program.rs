@@ -98,9 +98,9 @@ fn run(arguments: &Arguments) -> Result<(), ProgramError> {
     let frontend = Arc::new(Frontend::new(config, tls, policy));
     // By this thread: those that take in output and write records inherit its niceness, not that of the runtime's.
     let context = runtime.enter();
-    let jobs = frontend.open_jobs()?;
+    let opened = frontend.open()?;
     drop(context);
-    let served = runtime.block_on(frontend.serve(listener, jobs));
+    let served = runtime.block_on(frontend.serve(listener, opened));
     runtime.shutdown_timeout(Duration::from_secs(2));
     Ok(served?)
 }

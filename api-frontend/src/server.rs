@@ -92,23 +92,24 @@ impl Frontend {
         &self.stops
     }
 
-    /// Opens records and logs, and begins to connect to the executor: what is then served. Blocks; needs a runtime around it
-    /// ([`Runtime::enter`](tokio::runtime::Runtime::enter)) and must not be called on one of its threads. The threads that it starts
-    /// have the caller's niceness.
+    /// Listens to signals from here on, opens records and logs, and begins to connect to the executor. Blocks; needs a runtime around
+    /// it ([`Runtime::enter`](tokio::runtime::Runtime::enter)) and must not be called on one of its threads. The threads that it
+    /// starts have the caller's niceness.
     ///
     /// # Errors
-    /// `Jobs`: the state cannot be used, by its own sentence.
-    pub fn open_jobs(&self) -> Result<Jobs, ServeError> {
-        let config = &self.config;
+    /// `Setup`: the state cannot be used, by its own sentence. `Io`: the system takes no handler of signals.
+    pub fn open(&self) -> Result<Opened, ServeError> {
+        let (config, signals) = (&self.config, Signals::listen()?);
         let connector = Connector::new(config.executor_socket());
-        Ok(Jobs::open(config.state_dir(), config.host(), connector, self.policy.clone(), &self.stops)?)
+        let jobs = Jobs::open(config.state_dir(), config.host(), connector, self.policy.clone(), &self.stops)?;
+        Ok(Opened { jobs, signals })
     }
 
     /// Serves on `listener` until SIGTERM, SIGINT or [`Frontend::stops`]. SIGHUP reloads.
-    pub async fn serve(self: Arc<Self>, listener: StdListener, jobs: Jobs) -> Result<(), ServeError> {
+    pub async fn serve(self: Arc<Self>, listener: StdListener, opened: Opened) -> Result<(), ServeError> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        let signals = Signals::listen()?;
+        let Opened { jobs, signals } = opened;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<JobServiceServer<Service>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
@@ -233,6 +234,14 @@ impl Frontend {
     }
 }
 
+/// What is served, and the signals that came since it was opened.
+#[derive(Debug)]
+pub struct Opened {
+    jobs: Jobs,
+    signals: Signals,
+}
+
+#[derive(Debug)]
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

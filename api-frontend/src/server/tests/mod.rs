@@ -69,11 +69,11 @@ impl Stack {
         let address = listener.local_addr().unwrap();
         let frontend = Arc::new(Frontend::new(config, tls, policy));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let jobs = {
+        let opened = {
             let _context = runtime.enter();
-            frontend.open_jobs().unwrap()
+            frontend.open().unwrap()
         };
-        let serving = runtime.spawn(frontend.clone().serve(listener, jobs));
+        let serving = runtime.spawn(frontend.clone().serve(listener, opened));
         let stack = Self { dir, fake, pki, frontend, address, runtime: Some(runtime), serving: Some(serving) };
         stack.fake.wait("a connection", |w| w.log.iter().any(|r| matches!(r, ipc_protocol::Request::SyncEnd)));
         stack
