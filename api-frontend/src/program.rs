@@ -106,8 +106,8 @@ fn run(arguments: &Arguments) -> Result<(), ProgramError> {
 }
 
 /// By how much threads that serve clients are nicer than the one that takes in what jobs write. With more followers than the
-/// processors can serve at full speed these threads are always busy; as equals they took two thirds of what that one needs, and with it
-/// a third of the job's speed (`bench/README.md`).
+/// processors can serve at full speed these threads are always busy; as equals they kept that one waiting for about half of the time, which
+/// cost the job a third of its speed (`bench/README.md`).
 const GIVE_WAY: i32 = 10;
 /// With fewer, one follower's read from a cold disk would hold up everybody.
 const WORKERS_MIN: usize = 2;

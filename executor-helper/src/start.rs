@@ -84,6 +84,7 @@ fn serve(path: &Path) -> Result<(), String> {
     clean_descriptors(socket.is_some())?;
     let config = Config::load(path)?;
     let midwife = Midwife::new(&config.keeper)?;
+    // A job takes five descriptors; the soft limit, often 1024, is there for programs that use select.
     let most = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
     let listener = socket.map_or_else(|| listener::make(&config.socket, config.frontend.1), Ok)?;
