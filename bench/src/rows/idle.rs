@@ -33,6 +33,7 @@ pub fn run(bench: &Bench) -> Result<Findings> {
     let steps: &[usize] = bench.size(&[10, 100, 300, 1000, 3000], &[5, 20]);
     let (executor, frontend) = (bench.stack.pid("executor")?, bench.stack.pid("frontend")?);
     let command_kib = command_kib(bench.size(300, 20))?;
+    settle(bench);
     let group_kib = empty_group_kib(bench.size(300, 20))?;
     let client = bench.runtime.block_on(async { bench.stack.client() })?;
     let empty = usage::held_kib()?;
@@ -209,8 +210,8 @@ fn keeper_kib(executor: i32) -> Result<f64> {
 }
 
 fn idle_cpu(executor: i32, frontend: i32) -> Result<f64> {
-    const SECONDS: u64 = 5;
-    let used = || anyhow::Ok(usage::cpu_of_tree(executor)? + usage::cpu_of_tree(frontend)?);
+    const SECONDS: u64 = 10;
+    let used = || anyhow::Ok(usage::fine_cpu_of_tree(executor)? + usage::fine_cpu_of_tree(frontend)?);
     let before = used()?;
     std::thread::sleep(Duration::from_secs(SECONDS));
     Ok((used()? - before) * 1000.0 / SECONDS as f64)
