@@ -46,7 +46,7 @@ armed: ## the two programs once more, able to die at chosen places, in target/ki
 	cargo build --locked --release --workspace
 
 storm: armed ## kills everything at random and at chosen places, and upgrades between two builds, under 2,000 jobs; compares every status and byte with the truth (root)
-	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm --armed target/kill-points --points 60 $(STORM)
+	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm --armed target/kill-points --points 60 --small 4 $(STORM)
 
 storm-short: armed ## the same for about a minute; STORM="--seed N" repeats one, here and above (root)
 	AIRLOCK_BIN=$(CURDIR)/target/release target/release/airlock-storm --armed target/kill-points --points 50 --kills 60 --jobs 150 --small 4 $(STORM)

@@ -13,8 +13,12 @@ points! {
         ChangesMade,
         /// They are committed; nobody was told.
         Committed,
+        /// Standard input for a job to come is whole in its file; whoever sent it was not told its id.
+        InputStored,
         /// A job is recorded as queued; the executor knows nothing of it.
         JobRecorded,
+        /// The file of its input has its name; the executor was not asked.
+        InputGiven,
         /// The executor is about to be asked to start a job.
         BeforeAsk,
         /// It was asked, and has not answered.
@@ -27,6 +31,10 @@ points! {
         BeforeAppend,
         /// The file of a new segment is made and empty.
         SegmentMade,
+        /// A log is full: the file of its oldest segment is gone, and what made room necessary is not written.
+        OldestDropped,
+        /// A log is full: the executor is about to be asked to stop its job.
+        BeforeStop,
         /// Output stands in the log; nothing of it is acknowledged.
         LogWritten,
         /// It is about to be acknowledged.

@@ -92,6 +92,11 @@ fn step(step: Step) -> Result<(), String> {
                 other => Err(format!("the child that writes: {other:?}")),
             }
         }
+        Step::Copy(_) => {
+            let mut out = std::io::stdout().lock();
+            let copied = std::io::copy(&mut std::io::stdin().lock(), &mut out).and_then(|_| out.flush());
+            copied.map_err(|e| format!("copying standard input: {e}"))
+        }
         Step::Pause(ms) => {
             std::thread::sleep(Duration::from_millis(ms));
             Ok(())

@@ -15,6 +15,26 @@ use crate::script::{Kind, Last, Script};
 /// How long anything may take, restarts included, on a machine that is busy with other things too.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// The kinds of jobs that are asked for by commands, and how often each comes.
+const WEIGHTS: [(Kind, u64); 16] = [
+    (Kind::Short, 16),
+    (Kind::Chatty, 14),
+    (Kind::Silent, 6),
+    (Kind::Long, 10),
+    (Kind::Binary, 12),
+    (Kind::Forking, 6),
+    (Kind::Failing, 8),
+    (Kind::Signalled, 6),
+    (Kind::OutOfMemory, 4),
+    (Kind::TimedOut, 4),
+    (Kind::DeafTimedOut, 2),
+    (Kind::Daemonising, 4),
+    (Kind::Stopped, 4),
+    (Kind::DeafStopped, 3),
+    (Kind::NotFound, 2),
+    (Kind::Victim, 4),
+];
+
 /// A job of the storm.
 pub struct Errand {
     book: Arc<Book>,
@@ -27,7 +47,7 @@ impl Errand {
     /// The `n`th job of a storm.
     pub fn of(book: Arc<Book>, storm: u64, n: u64) -> Self {
         let mut rng = Rng::part(storm, n);
-        let (kind, seed) = (rng.weighted(&Kind::WEIGHTS), rng.next());
+        let (kind, seed) = (rng.weighted(&WEIGHTS), rng.next());
         Self { book, kind, seed, rng }
     }
 

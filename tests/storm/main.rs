@@ -20,6 +20,7 @@ mod points;
 
 mod rng;
 mod script;
+mod seen;
 mod small;
 mod supervisor;
 #[cfg(test)]

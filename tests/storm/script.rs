@@ -40,27 +40,36 @@ pub enum Kind {
     NotFound,
     /// Writes until its keeper is killed.
     Victim,
+    /// Writes what it reads from standard input.
+    Fed,
+    /// Writes more than its log keeps; the oldest goes.
+    Overfull,
+    /// The same, and is stopped for it.
+    Capped,
 }
 
 impl Kind {
-    /// Every kind, with how often it comes.
-    pub const WEIGHTS: [(Self, u64); 16] = [
-        (Self::Short, 16),
-        (Self::Chatty, 14),
-        (Self::Silent, 6),
-        (Self::Long, 10),
-        (Self::Binary, 12),
-        (Self::Forking, 6),
-        (Self::Failing, 8),
-        (Self::Signalled, 6),
-        (Self::OutOfMemory, 4),
-        (Self::TimedOut, 4),
-        (Self::DeafTimedOut, 2),
-        (Self::Daemonising, 4),
-        (Self::Stopped, 4),
-        (Self::DeafStopped, 3),
-        (Self::NotFound, 2),
-        (Self::Victim, 4),
+    /// Every kind.
+    pub const ALL: [Self; 19] = [
+        Self::Short,
+        Self::Chatty,
+        Self::Silent,
+        Self::Long,
+        Self::Binary,
+        Self::Forking,
+        Self::Failing,
+        Self::Signalled,
+        Self::OutOfMemory,
+        Self::TimedOut,
+        Self::DeafTimedOut,
+        Self::Daemonising,
+        Self::Stopped,
+        Self::DeafStopped,
+        Self::NotFound,
+        Self::Victim,
+        Self::Fed,
+        Self::Overfull,
+        Self::Capped,
     ];
 
     /// The word for the command line and the report.
@@ -82,12 +91,15 @@ impl Kind {
             Self::DeafStopped => "deaf-stopped",
             Self::NotFound => "not-found",
             Self::Victim => "victim",
+            Self::Fed => "fed",
+            Self::Overfull => "overfull",
+            Self::Capped => "capped",
         }
     }
 
     /// The kind of this word.
     pub fn of(word: &str) -> Option<Self> {
-        Self::WEIGHTS.into_iter().map(|(kind, _)| kind).find(|kind| kind.word() == word)
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
 
     /// Whether somebody stops it.
@@ -107,12 +119,21 @@ impl Kind {
             (Self::NotFound, _) => Some(("error", Some(127))),
             (Self::OutOfMemory, _) => Some(("out-of-memory", Some(137))),
             (Self::TimedOut | Self::DeafTimedOut, _) => Some(("timed-out", Some(124))),
-            (Self::Stopped, _) => Some(("stopped", Some(143))),
+            (Self::Stopped | Self::Capped, _) => Some(("stopped", Some(143))),
             (Self::DeafStopped, _) => Some(("stopped", Some(137))),
             (_, Last::Exit(0)) => Some(("finished", Some(0))),
             (_, Last::Exit(code)) => Some(("failed", Some(code))),
             (_, Last::Signal(signal)) => Some(("failed", Some(128 + signal))),
             (_, Last::Wait) => None,
+        }
+    }
+
+    /// What is kept of its output, where that is not everything.
+    pub fn kept(self) -> Option<Kept> {
+        match self {
+            Self::Overfull => Some(Kept::Ends),
+            Self::Capped => Some(Kept::Beginning),
+            _ => None,
         }
     }
 
@@ -165,12 +186,28 @@ pub enum Step {
     Write(Piece),
     /// Has a child write, and waits for it.
     WriteByChild(Piece),
+    /// Copies standard input, which holds this, to standard output.
+    Copy(Piece),
     /// So many milliseconds.
     Pause(u64),
     /// Starts a process that outlives it and holds its streams.
     LeaveBehind,
     /// Takes memory until it is killed.
     TakeMemory,
+}
+
+/// How much is kept of output that outgrows its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// The beginning and the newest.
+    Ends,
+    /// The beginning.
+    Beginning,
+}
+
+impl Kept {
+    /// Of both streams together.
+    pub const BYTES: u64 = 64 << 10;
 }
 
 /// How the steps end.
@@ -237,6 +274,15 @@ impl Script {
             }
             Kind::NotFound => {}
             Kind::Victim => last = Last::Wait,
+            Kind::Fed => {
+                let length = rng.between(0, 200_000);
+                steps.push(Step::Copy(Piece { to: To::Stdout, seed: rng.next(), length, text: false }));
+            }
+            Kind::Overfull => more_than(&mut steps, &mut rng, Kept::BYTES),
+            Kind::Capped => {
+                more_than(&mut steps, &mut rng, Kept::BYTES);
+                last = Last::Wait;
+            }
         }
         Self { steps, last }
     }
@@ -246,6 +292,11 @@ impl Script {
         let mut rng = Rng::part(seed, n);
         let piece = if rng.percent(5) { block(&mut rng) } else { line(&mut rng) };
         [Step::Write(piece), Step::Pause(rng.between(0, 60))]
+    }
+
+    /// What stands on its standard input, if it has one.
+    pub fn input(&self) -> Option<Vec<u8>> {
+        self.steps.iter().find_map(|step| if let Step::Copy(piece) = step { Some(piece.bytes()) } else { None })
     }
 
     /// Every byte that the job writes to each stream.
@@ -289,7 +340,7 @@ impl Piece {
 }
 
 fn add(streams: &mut [Vec<u8>; 2], step: Step) {
-    if let Step::Write(piece) | Step::WriteByChild(piece) = step {
+    if let Step::Write(piece) | Step::WriteByChild(piece) | Step::Copy(piece) = step {
         streams[piece.to as usize].extend(piece.bytes());
     }
 }
@@ -320,6 +371,20 @@ fn blocks(steps: &mut Vec<Step>, rng: &mut Rng) {
         steps.push(Step::Write(piece));
         if rng.percent(30) {
             steps.push(Step::Pause(rng.between(0, 80)));
+        }
+    }
+}
+
+// Several times as much.
+fn more_than(steps: &mut Vec<Step>, rng: &mut Rng, bytes: u64) {
+    let mut left = bytes * rng.between(3, 6);
+    while left > 0 {
+        let to = if rng.percent(60) { To::Stdout } else { To::Stderr };
+        let length = rng.between(1, 12_000).min(left);
+        left -= length;
+        steps.push(Step::Write(Piece { to, seed: rng.next(), length, text: false }));
+        if rng.percent(20) {
+            steps.push(Step::Pause(rng.between(0, 10)));
         }
     }
 }

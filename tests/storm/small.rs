@@ -13,20 +13,24 @@ use airlock_client::{Client, Error, FollowEvent, Follower, Identity, OutputQuery
 
 use crate::book::Book;
 use crate::rng::Rng;
-use crate::script::{Kind, Script};
+use crate::script::{Kept, Kind, Script};
+use crate::seen::Seen;
 
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Apart from those of the storm's other jobs.
 const NUMBERS: u64 = 1 << 40;
 
-const WEIGHTS: [(Kind, u64); 7] = [
-    (Kind::Short, 40),
+const WEIGHTS: [(Kind, u64); 10] = [
+    (Kind::Short, 30),
     (Kind::Failing, 10),
     (Kind::Signalled, 5),
     (Kind::Stopped, 15),
     (Kind::DeafStopped, 15),
     (Kind::TimedOut, 10),
     (Kind::NotFound, 5),
+    (Kind::Fed, 10),
+    (Kind::Overfull, 10),
+    (Kind::Capped, 10),
 ];
 
 /// Has so many of them in flight until the book is calm. The end of the thread says that the last one was compared.
@@ -85,10 +89,14 @@ impl Small<'_> {
         if is_live(&started) {
             self.book.runs(&id, self.kind);
         }
-        let (job, streams) = self.follow(&id).await?;
+        let (job, seen) = self.follow(&id).await?;
         let state = api::JobState::try_from(job.state).unwrap_or_default();
         self.book.ended(&id, format!("{} {}", state_word(state), job.exit_status.unwrap_or_default()));
-        self.compare(&job, &streams, &truth)?;
+        self.compare(&job, &seen, &truth)?;
+        if self.kind.kept().is_some() {
+            // Who followed may have seen what the log does not keep.
+            self.compare_what_is_kept(&job).await?;
+        }
         std::fs::remove_dir_all(&truth).map_err(|error| format!("{}: {error}", truth.display()))?;
         if self.rng.percent(90) { self.delete(&id).await } else { Ok(()) }
     }
@@ -98,17 +106,36 @@ impl Small<'_> {
         let timeout_seconds = (self.kind == Kind::TimedOut).then_some(1.0);
         let limits = api::Limits { memory_bytes: Some(64 << 20), timeout_seconds, ..Default::default() };
         let command = self.kind.command(&self.book.program, self.seed, truth);
-        let request = api::StartJobRequest {
+        let full = match self.kind.kept() {
+            None => api::OutputFull::Unspecified,
+            Some(Kept::Ends) => api::OutputFull::DropOldest,
+            Some(Kept::Beginning) => api::OutputFull::Stop,
+        };
+        let mut request = api::StartJobRequest {
             request_id: name.clone(),
             name,
             command,
             limits: Some(limits),
+            output_limit_bytes: self.kind.kept().map(|_| Kept::BYTES),
+            output_full: full.into(),
             ..Default::default()
         };
-        let began = Instant::now();
+        let input = Script::of(self.kind, self.seed).input();
+        let (began, mut is_sent) = (Instant::now(), input.is_none());
         loop {
+            if !is_sent {
+                request.input_id = self.send(input.clone().unwrap_or_default(), began).await?;
+                is_sent = true;
+            }
             match self.client.start(&request, PATIENCE).await {
                 Ok(started) => return Ok(started.job),
+                // A frontend that dies takes with it what no job has yet.
+                Err(Error::Answer(answer))
+                    if answer.field.as_deref() == Some("input_id") && began.elapsed() < PATIENCE =>
+                {
+                    self.book.count("inputs sent again", 1);
+                    is_sent = false;
+                }
                 Err(error) if is_to_be_repeated(&error) && began.elapsed() < PATIENCE => {}
                 Err(error) => return Err(format!("the start: {error}")),
             }
@@ -116,26 +143,34 @@ impl Small<'_> {
         }
     }
 
+    async fn send(&self, input: Vec<u8>, began: Instant) -> Result<String, String> {
+        loop {
+            match self.client.upload(std::io::Cursor::new(input.clone())).await {
+                Ok(answer) => return Ok(answer.input_id),
+                Err(error) if is_to_be_repeated(&error) && began.elapsed() < PATIENCE => {}
+                Err(error) => return Err(format!("sending the input: {error}")),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     // To the end; a job that somebody stops is stopped when it has written everything.
-    async fn follow(&self, id: &str) -> Result<(api::Job, [Vec<u8>; 2]), String> {
+    async fn follow(&self, id: &str) -> Result<(api::Job, Seen), String> {
         let expected: usize = Script::of(self.kind, self.seed).streams().iter().map(Vec::len).sum();
-        let mut streams = [Vec::new(), Vec::new()];
+        let mut seen = Seen::default();
         let mut stops = self.kind.is_stopped();
         let mut follower = Follower::new(self.client.clone(), OutputQuery::follow(id, 0), PATIENCE).persistent();
         loop {
             let event =
                 tokio::time::timeout(PATIENCE, follower.next()).await.map_err(|_| format!("{id}: nothing comes"))?;
             match event.map_err(|error| format!("following {id}: {error}"))? {
-                Some(FollowEvent::Chunk(chunk)) => {
-                    let to = usize::from(chunk.stream() == api::Stream::Stderr);
-                    streams[to].extend_from_slice(&chunk.data);
-                }
-                Some(FollowEvent::Gap(gap)) => return Err(format!("{id} has a gap: {gap:?}")),
-                Some(FollowEvent::End { job, .. }) => return Ok((*job, streams)),
+                Some(FollowEvent::Chunk(chunk)) => seen.chunk(&chunk).map_err(|why| format!("{id}: {why}"))?,
+                Some(FollowEvent::Gap(gap)) => seen.gap(&gap).map_err(|why| format!("{id}: {why}"))?,
+                Some(FollowEvent::End { job, .. }) => return Ok((*job, seen)),
                 Some(_) => {}
                 None => return Err(format!("the output of {id} has no end")),
             }
-            if stops && streams.iter().map(Vec::len).sum::<usize>() >= expected {
+            if stops && seen.bytes() >= expected as u64 {
                 stops = false;
                 let grace = Some(Duration::from_millis(300));
                 let stopped = self.client.stop_surely(id, 0, grace, PATIENCE).await;
@@ -144,14 +179,14 @@ impl Small<'_> {
         }
     }
 
-    fn compare(&self, job: &api::Job, found: &[Vec<u8>; 2], truth: &Path) -> Result<(), String> {
+    fn compare(&self, job: &api::Job, seen: &Seen, truth: &Path) -> Result<(), String> {
         let script = Script::of(self.kind, self.seed);
         let state = state_word(api::JobState::try_from(job.state).unwrap_or_default());
         if Some((state, job.exit_status)) != self.kind.end(script.last) {
             return Err(format!("it should have ended with {:?}: {job:?}", self.kind.end(script.last)));
         }
         let output = job.output.unwrap_or_default();
-        if !output.complete || output.missing_bytes != 0 {
+        if !output.complete || self.kind.kept().is_none() && output.missing_bytes != 0 {
             return Err(format!("its output is not complete: {job:?}"));
         }
         let entries = std::fs::read_dir(truth).map_err(|error| error.to_string())?;
@@ -160,20 +195,32 @@ impl Small<'_> {
         if starts != usize::from(self.kind != Kind::NotFound) {
             return Err(format!("it was started {starts} times: {job:?}"));
         }
-        // The deadline may come before a busy machine has let it write everything.
-        let wrote_all = self.kind != Kind::TimedOut || names.iter().any(|name| name.ends_with(".written"));
-        for (which, (truth, found)) in script.streams().iter().zip(found).enumerate() {
-            if !(truth == found || !wrote_all && truth.starts_with(found)) {
-                let same = truth.iter().zip(found).take_while(|(a, b)| a == b).count();
-                let (found, truth) = (found.len(), truth.len());
-                return Err(format!(
-                    "stream {} has {found} bytes, the truth {truth}; the same up to {same}: {job:?}",
-                    which + 1
-                ));
-            }
+        // The deadline may come before a busy machine has let it write everything; who is stopped for too much has more to write.
+        let wrote_all = match self.kind {
+            Kind::TimedOut => names.iter().any(|name| name.ends_with(".written")),
+            Kind::Capped => false,
+            _ => true,
+        };
+        seen.compare(&script.streams(), wrote_all, self.kind.kept()).map_err(|why| format!("{why}: {job:?}"))?;
+        if seen.reached() != output.bytes {
+            return Err(format!("{} bytes were followed to the end: {job:?}", seen.reached()));
         }
-        self.book.count("bytes compared", output.bytes);
+        self.book.count("bytes compared", seen.bytes());
         self.book.count("comparisons with a follower of a small job", 1);
+        Ok(())
+    }
+
+    async fn compare_what_is_kept(&self, job: &api::Job) -> Result<(), String> {
+        let (_, kept) = self.follow(&job.job_id).await?;
+        kept.compare(&Script::of(self.kind, self.seed).streams(), self.kind != Kind::Capped, self.kind.kept())
+            .and_then(|()| kept.is_bounded())
+            .map_err(|why| format!("of the log: {why}: {job:?}"))?;
+        let missing = job.output.unwrap_or_default().missing_bytes;
+        if kept.missing() != missing {
+            return Err(format!("{} bytes are missing in the log: {job:?}", kept.missing()));
+        }
+        self.book.count("bytes above a limit, marked as that", missing);
+        self.book.count("comparisons with a log that was full", 1);
         Ok(())
     }
 

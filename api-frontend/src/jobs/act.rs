@@ -55,11 +55,9 @@ impl Core {
             Effect::RecordEnd(ending, totals) => self.record_end(job, *ending, totals),
             Effect::Remove(refused) => self.remove_record(job, refused),
             Effect::Skip { stream, to, reason } => {
-                if reason == GapReason::Lost {
+                let told = job.feed().writer.as_mut().map(|writer| writer.skip(stream, to, reason));
+                if told.unwrap_or(reason) == GapReason::Lost {
                     tracing::warn!(job = %job.id, ?stream, to, "output before this offset will not come");
-                }
-                if let Some(writer) = &mut job.feed().writer {
-                    writer.skip(stream, to, reason);
                 }
             }
             Effect::CloseLog(ending) => self.close_log(job, ending),

@@ -115,6 +115,7 @@ impl Inputs {
             return None;
         }
         table.of_jobs.insert(job, input_id.to_owned());
+        kill_point!(InputGiven);
         Some(to)
     }
 
@@ -172,6 +173,7 @@ impl Upload {
         let input_id = Uuid::new_v4().to_string();
         let entry = Entry { owner: self.owner.clone(), digest, made: Instant::now(), path: self.path.take() };
         self.table.lock().unwrap_or_else(PoisonError::into_inner).uploads.insert(input_id.clone(), entry);
+        kill_point!(InputStored);
         Uploaded { input_id, digest }
     }
 }

@@ -32,7 +32,7 @@ pub struct OutputLimit {
 impl OutputLimit {
     /// Keeps at most so many bytes of output. Records cost 48 bytes each on disk; output in records so small that this
     /// matters counts as seven eighths of its size on disk, so that a limit also bounds the disk. Dropping is by segments of
-    /// a sixteenth of the limit, at least 4 KiB.
+    /// a sixteenth of the limit, at least 4 KiB; below 32 KiB a limit may be exceeded by some of them.
     pub const fn new(bytes: u64, when_full: WhenFull) -> Self {
         Self { bytes, when_full }
     }

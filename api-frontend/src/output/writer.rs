@@ -130,15 +130,19 @@ impl LogWriter {
     }
 
     /// Declares that the bytes of a stream up to `to` will never come. They count as written and missing. Does not block: the
-    /// gap reaches the disk with the next bytes or the end.
-    pub fn skip(&mut self, stream: Stream, to: u64, reason: GapReason) {
-        if to <= self.lengths[stream as usize] {
-            return;
+    /// gap reaches the disk with the next bytes or the end. Answers the reason that the log gives for it: beyond the limit of a
+    /// log that takes no more, bytes are missing for that reason, whatever became of them. Those of a process that was killed before
+    /// the gap reached the disk are such.
+    pub fn skip(&mut self, stream: Stream, to: u64, reason: GapReason) -> GapReason {
+        let is_closed = self.limit.when_full() == WhenFull::Stop && self.limit.room(self.kept, self.disk) == 0;
+        let reason = if is_closed { GapReason::OutputLimit } else { reason };
+        if to > self.lengths[stream as usize] {
+            self.lengths[stream as usize] = to;
+            self.gap.get_or_insert(reason);
+            let (lengths, gap) = (self.lengths, self.gap);
+            self.state.publish(|now| (now.lengths, now.gap) = (lengths, gap));
         }
-        self.lengths[stream as usize] = to;
-        self.gap.get_or_insert(reason);
-        let (lengths, gap) = (self.lengths, self.gap);
-        self.state.publish(|now| (now.lengths, now.gap) = (lengths, gap));
+        reason
     }
 
     /// Closes the log; followers see its end. `complete` says that the job wrote nothing that is not in it (or marked as a gap).
@@ -235,14 +239,17 @@ impl LogWriter {
         let size_most = if in_head { self.limit.head_size() } else { self.limit.segment() };
         while batch.len() < BATCH {
             let at = next_record_at(segment.size);
-            let mut length = left.min(PAYLOAD_MAX).min((left_in_block(at) as usize).saturating_sub(HEADER_LEN));
+            let record_most = usize::try_from(self.limit.segment()).unwrap_or(PAYLOAD_MAX).min(PAYLOAD_MAX);
+            let mut length = left.min(record_most).min((left_in_block(at) as usize).saturating_sub(HEADER_LEN));
             // A log whose first bytes never came begins behind the head.
             if in_head && segment.first_offset < self.limit.head() {
                 let left = self.limit.head().saturating_sub(segment.end_offset);
                 length = length.min(usize::try_from(left).unwrap_or(usize::MAX));
             }
-            if self.limit.when_full() != WhenFull::DropOldest {
-                length = length.min(usize::try_from(self.limit.room(kept, disk)).unwrap_or(usize::MAX));
+            let room = usize::try_from(self.limit.room(kept, disk)).unwrap_or(usize::MAX);
+            // With nothing left to drop, a limit that is smaller than head and segments gives way.
+            if self.limit.when_full() != WhenFull::DropOldest || room > 0 || !batch.is_empty() {
+                length = length.min(room);
             }
             let end = matches!(kind, Kind::End { .. });
             if !batch.is_empty() && (length == 0 || at >= size_most) || length == 0 && !end {
@@ -338,7 +345,9 @@ impl LogWriter {
             let path = oldest.path(&self.state.dir);
             match fs::remove_file(&path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(OutputError::io("remove", &path, e)),
-                _ => {}
+                _ => {
+                    kill_point!(OldestDropped);
+                }
             }
         }
         Ok(true)

@@ -38,6 +38,24 @@ async fn the_oldest_output_goes_and_the_first_mebibyte_stays() {
     assert!(found.all == all[totals.first_offset as usize..]);
 }
 
+#[test]
+fn no_limit_from_32_kib_on_is_exceeded_whatever_the_length_of_a_write() {
+    let logs = Logs::new();
+    for (job, limit) in (1_u8..).zip([32 * 1024, 40_000, 64 * 1024, 100_000, MIB]) {
+        let job = JobId::from_bytes([job; 16]);
+        let mut writer = logs.logs.writer(job, OutputLimit::new(limit, WhenFull::DropOldest)).unwrap();
+        let all = noise(9, 200_000);
+        let mut most = 0;
+        for length in (1..).step_by(1237).take_while(|length| *length < 60_000).chain([200_000, 1, 200_000]) {
+            push(&mut writer, if length % 2 == 0 { Stdout } else { Stderr }, 1, &all[..length]);
+            let totals = writer.totals();
+            assert!(totals.bytes - totals.missing <= limit, "{totals:?} of {limit} after {length}");
+            most = most.max(totals.bytes - totals.missing);
+        }
+        assert!(most > limit * 3 / 4, "most of {limit} is used: {most}");
+    }
+}
+
 #[tokio::test]
 async fn a_reader_in_a_dropped_segment_reads_it_to_its_end() {
     let logs = Logs::new();
@@ -96,6 +114,26 @@ async fn a_log_that_stops_its_job_counts_what_comes_after_as_missing() {
     assert!(found.all == all[..100_000]);
     assert_eq!(found.gaps, [Gap { from: 100_000, to: 150_006, reason: GapReason::OutputLimit }]);
     assert_eq!(found.end, Some(LogEnd { offset: 150_006, ended: true, complete: true }));
+}
+
+#[tokio::test]
+async fn bytes_beyond_a_limit_are_missing_for_that_reason_also_to_a_writer_that_did_not_see_them() {
+    let logs = Logs::new();
+    let limit = OutputLimit::new(100_000, WhenFull::Stop);
+    let mut writer = logs.logs.writer(JOB, limit).unwrap();
+    let all = noise(7, 150_000);
+    push(&mut writer, Stdout, 1, &all);
+    // Killed: what it took and did not keep was acknowledged, and stands nowhere.
+    drop(writer);
+    let logs = logs.again();
+    let mut writer = logs.logs.writer(JOB, limit).unwrap();
+    assert_eq!(writer.lengths(), [100_000, 0]);
+    assert_eq!(writer.skip(Stdout, 150_000, GapReason::Lost), GapReason::OutputLimit);
+    push(&mut writer, Stdout, 2, &all[..10]);
+    writer.finish(3, true).unwrap();
+    let found = logs.again().read(ReadOptions::default()).await;
+    assert!(found.all == all[..100_000]);
+    assert_eq!(found.gaps, [Gap { from: 100_000, to: 150_010, reason: GapReason::OutputLimit }]);
 }
 
 #[test]
