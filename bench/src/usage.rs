@@ -1,6 +1,11 @@
 //! What processes take, from /proc.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 
@@ -33,19 +38,19 @@ pub fn cpu_of_tree(root: i32) -> Result<f64> {
     Ok(tree(root)?.iter().map(used).sum())
 }
 
-/// Processor time that a process, and everything below it that lives, has had so far, in seconds. By the scheduler's own figures: those
-/// of /proc/PID/stat come in hundredths of a second, and of thousands that do almost nothing one always comes to its next.
-pub fn fine_cpu_of_tree(root: i32) -> Result<f64> {
-    Ok(tree(root)?.iter().map(|pid| nanoseconds_of_threads(*pid).unwrap_or(0.0)).sum::<f64>() / 1e9)
-}
-
-fn nanoseconds_of_threads(pid: i32) -> Result<f64> {
-    let mut sum = 0.0;
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-        sum += text.split(' ').next().context("schedstat is empty")?.parse::<f64>()?;
+/// Processor time that each thread of a process, and of everything below it, has had so far, in nanoseconds. By the scheduler's own
+/// figures: those of /proc/PID/stat come in hundredths of a second, and of thousands that do almost nothing one always comes to its next.
+pub fn threads_of_tree(root: i32) -> Result<BTreeMap<PathBuf, f64>> {
+    let mut threads = BTreeMap::new();
+    for pid in tree(root)? {
+        // What has ended meanwhile is not idle.
+        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+        for task in tasks.flatten().map(|task| task.path()) {
+            let Ok(text) = fs::read_to_string(task.join("schedstat")) else { continue };
+            threads.insert(task, text.split(' ').next().context("schedstat is empty")?.parse()?);
+        }
     }
-    Ok(sum)
+    Ok(threads)
 }
 
 fn tree(root: i32) -> Result<Vec<i32>> {

@@ -98,7 +98,7 @@ impl Seen {
     /// Whether no more was kept of it than may be, and not much less.
     pub fn is_bounded(&self) -> Result<(), String> {
         let kept = self.bytes();
-        if kept <= Kept::BYTES && kept >= Kept::BYTES / 2 {
+        if (Kept::BYTES / 2..=Kept::BYTES).contains(&kept) {
             return Ok(());
         }
         Err(format!("{kept} bytes were kept, {} may be", Kept::BYTES))
