@@ -9,6 +9,7 @@
 //! a power cut a log may end early. One that was still open says so itself; of one that was closed, the job's record counts what
 //! it must hold.
 
+mod batch;
 mod error;
 mod file;
 mod finished;

@@ -10,17 +10,17 @@ use std::{
 use ipc_protocol::Stream;
 
 use super::{
+    batch::{Planned, parts_of, write_all_at},
     error::OutputError,
     finished::FinishedLog,
     limit::{OutputLimit, WhenFull},
-    record::{GapReason, HEADER_LEN, Kind, PAYLOAD_MAX, ROOM_MIN, RecordHeader, left_in_block, next_record_at},
+    record::{GapReason, HEADER_LEN, Kind, PAYLOAD_MAX, RecordHeader, left_in_block, next_record_at},
     segment::{SEGMENT_HEADER_LEN, Scan, Segment},
     state::{LogState, Totals},
 };
 
 /// Records written by one system call; well below the kernel's limit of 1024 pieces at three a record.
 const BATCH: usize = 256;
-const ZEROS: [u8; ROOM_MIN as usize] = [0; ROOM_MIN as usize];
 
 /// What an [`append`](LogWriter::append) did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,9 +237,9 @@ impl LogWriter {
         let (mut left, mut kept, mut disk) = (bytes.len(), self.kept, self.disk);
         let in_head = segment.index == 0;
         let size_most = if in_head { self.limit.head_size() } else { self.limit.segment() };
+        let record_most = usize::try_from(self.limit.segment()).unwrap_or(PAYLOAD_MAX).min(PAYLOAD_MAX);
         while batch.len() < BATCH {
             let at = next_record_at(segment.size);
-            let record_most = usize::try_from(self.limit.segment()).unwrap_or(PAYLOAD_MAX).min(PAYLOAD_MAX);
             let mut length = left.min(record_most).min((left_in_block(at) as usize).saturating_sub(HEADER_LEN));
             // A log whose first bytes never came begins behind the head.
             if in_head && segment.first_offset < self.limit.head() {
@@ -368,41 +368,4 @@ impl Drop for LogWriter {
     fn drop(&mut self) {
         self.state.writing.store(false, Ordering::SeqCst);
     }
-}
-
-/// A record to be written.
-struct Planned {
-    /// Zeros before it, to the end of a block.
-    padding: usize,
-    header: [u8; HEADER_LEN],
-    /// Bytes of payload.
-    length: usize,
-}
-
-/// What is written of records: before each one its padding, then header and payload.
-fn parts_of<'a>(batch: &'a [Planned], bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    batch
-        .iter()
-        .scan(bytes, |rest, planned| {
-            let (payload, after) = rest.split_at(planned.length);
-            *rest = after;
-            Some([&ZEROS[..planned.padding], &planned.header, payload])
-        })
-        .flatten()
-}
-
-fn write_all_at(file: &File, mut pieces: &mut [IoSlice<'_>], mut position: u64) -> io::Result<()> {
-    IoSlice::advance_slices(&mut pieces, 0);
-    while !pieces.is_empty() {
-        match rustix::io::pwritev(file, pieces, position) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                position += written as u64;
-                IoSlice::advance_slices(&mut pieces, written);
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Ok(())
 }
