@@ -7,10 +7,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// What /proc counts time in: USER_HZ, which is 100 everywhere that Airlock runs.
 const TICKS: f64 = 100.0;
+/// The parent of all threads of the kernel.
+const KTHREADD: i32 = 2;
 
 /// Processor time in seconds.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,6 +38,41 @@ pub fn cpu(pid: i32) -> Result<Cpu> {
 pub fn cpu_of_tree(root: i32) -> Result<f64> {
     let used = |pid: &i32| cpu(*pid).map_or(0.0, |cpu| cpu.own + cpu.waited);
     Ok(tree(root)?.iter().map(used).sum())
+}
+
+/// What the whole machine did with its processors, in seconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Machine {
+    /// Of all processes and of the kernel.
+    pub busy: f64,
+    /// Of it, of the kernel's own threads: they give back what a process had, after it has gone.
+    pub kernel_threads: f64,
+    /// No thread was ready to run.
+    pub unused: f64,
+}
+
+impl Machine {
+    /// Adds what it does while `work` runs.
+    pub fn during<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let (times, threads) = (machine_times()?, threads_of_tree(KTHREADD)?);
+        let answer = work()?;
+        let [busy, unused] = machine_times()?;
+        self.busy += busy - times[0];
+        self.unused += unused - times[1];
+        for (thread, used) in threads_of_tree(KTHREADD)? {
+            self.kernel_threads += (used - threads.get(&thread).copied().unwrap_or(0.0)) / 1e9;
+        }
+        Ok(answer)
+    }
+}
+
+// Seconds so far that the processors had something to run, and that they had not.
+fn machine_times() -> Result<[f64; 2]> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let all = text.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("/proc/stat has no line cpu")?;
+    let times: Vec<f64> = all.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [user, nice, system, idle, waiting, irq, softirq, ..] = times[..] else { bail!("a short /proc/stat") };
+    Ok([user + nice + system + irq + softirq, idle + waiting].map(|ticks| ticks / TICKS))
 }
 
 /// Processor time that each thread of a process, and of everything below it, has had so far, in nanoseconds. By the scheduler's own

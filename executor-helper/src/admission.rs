@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     config::{Config, FRESH, Profile, RunAs, Seccomp},
+    filters,
     plan::Plan,
 };
 
@@ -134,8 +135,8 @@ pub fn admit(spawn: &Spawn, config: &Config, uid: u32, epoch: u64) -> Result<Job
         folder: text(&config.work_dir.to_string_lossy())?,
         directory: directory.map(|path| text(path)).transpose()?,
         cwd: text(cwd)?,
-        filters: if profile.seccomp == Seccomp::Default { config.filters.job.clone() } else { Vec::new() },
-        keeper_filter: config.filters.keeper.clone(),
+        filters: if profile.seccomp == Seccomp::Default { vec![filters::JOB.clone()] } else { Vec::new() },
+        keeper_filter: filters::CONFINED.clone(),
     }))
 }
 

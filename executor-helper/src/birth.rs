@@ -73,11 +73,7 @@ impl Midwife {
             let detail = if hierarchy.is_alive() { String::new() } else { gone.into() };
             StartError { detail, ..at(Step::Cgroup)(errno) }
         })?;
-        let not_held = |e: crate::cgroup::LimitError| StartError {
-            detail: e.to_string(),
-            ..StartError::new(Step::Limits, e.errno)
-        };
-        group.set_limits(&plan.entry.limits).map_err(not_held)?;
+        group.set_limits(&plan.entry.limits)?;
         let v1 = group.v1_tasks().map_err(at(Step::Cgroup))?;
         self.start(hierarchy, plan, input, &group, &v1).map_err(at(Step::Descriptors))
     }

@@ -57,12 +57,6 @@ pub enum Closed {
     Io(Errno),
 }
 
-impl From<Errno> for Closed {
-    fn from(errno: Errno) -> Self {
-        Self::Io(errno)
-    }
-}
-
 /// A begun frame must be complete, and a new connection must say hello, within this time.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Answers that may wait for a peer that does not read; output does not count, it waits in the spools.
@@ -120,7 +114,7 @@ impl Connection {
         match rustix::io::read(&self.socket, &mut buffer) {
             Err(Errno::AGAIN | Errno::INTR) => Ok(true),
             read => {
-                let read = buffer.get(..read?).unwrap_or_default();
+                let read = buffer.get(..read.map_err(Closed::Io)?).unwrap_or_default();
                 self.incoming.extend(read);
                 Ok(!read.is_empty())
             }
@@ -187,12 +181,12 @@ impl Connection {
         self.push(prefix);
         if length > COPY_MAX {
             // Its own descriptor: the job may be released before the last byte is on its way.
-            let file = rustix::io::fcntl_dupfd_cloexec(spool, 0)?;
+            let file = rustix::io::fcntl_dupfd_cloexec(spool, 0).map_err(Closed::Io)?;
             self.outgoing.push_back(Part::Spool { file, offset, left: length });
             return Ok(());
         }
         let mut bytes = vec![0; length];
-        if rustix::io::pread(spool, &mut bytes, offset)? != length {
+        if rustix::io::pread(spool, &mut bytes, offset).map_err(Closed::Io)? != length {
             return Err(Closed::Io(Errno::IO)); // a spool shorter than what was taken into it
         }
         self.push(&bytes);
@@ -221,7 +215,7 @@ impl Connection {
                 Err(Errno::AGAIN) => return Ok(false),
                 Err(Errno::INTR) => {}
                 Ok(0) => return Err(Closed::Io(Errno::IO)),
-                Err(errno) => return Err(errno.into()),
+                Err(errno) => return Err(Closed::Io(errno)),
                 Ok(_) if rest == 0 => drop(self.outgoing.pop_front()),
                 Ok(_) => {}
             }

@@ -174,12 +174,6 @@ pub fn read_record<T: Decode<()>>(file: &OwnedFd, at: u64) -> Option<T> {
     decode(bytes.get(..length)?)
 }
 
-/// The kernel's error of a number that was recorded or sent; `None` for 0, which means that it was not the kernel, and for what
-/// is no error's number. rustix itself ends the program on those.
-pub fn kernel_error(number: i32) -> Option<Errno> {
-    (1..4096).contains(&number).then(|| Errno::from_raw_os_error(number))
-}
-
 /// A kernel's error as that of a step.
 pub fn at(step: Step) -> impl Fn(Errno) -> StartError {
     move |errno| StartError::new(step, errno.raw_os_error())

@@ -23,8 +23,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define JOB_FILTER 80    /* instructions: about as many calls as a job is refused */
-#define KEEPER_FILTER 16
+#define JOB_FILTER 224   /* instructions, as many as Airlock's filters have */
+#define KEEPER_FILTER 49
+#define STEPS 11         /* of them, until a call's answer is found: the kernel looks every call up when a filter is laid */
 
 static const struct plan *plan;
 
@@ -82,6 +83,7 @@ static void filter(unsigned length)
     struct sock_filter code[JOB_FILTER] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0)};
     for (unsigned i = 1; i < length - 1; i++)
         code[i] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 10000 + i, 0, 0);
+    code[STEPS] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, length - STEPS - 2);
     code[length - 1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     struct sock_fprog program = {.len = (unsigned short)length, .filter = code};
     must(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), "seccomp");

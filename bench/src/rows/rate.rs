@@ -17,7 +17,7 @@ use crate::{
     measure::{Budget, Findings, Row, Series, in_turns},
     peers::kernel::Work,
     stack::{finished, start},
-    usage,
+    usage::{self, Machine},
 };
 
 /// One client with 1, 8 and 32 jobs in flight, beside the bare kernel.
@@ -26,17 +26,17 @@ pub fn run(bench: &Bench) -> Result<Findings> {
     let client = bench.runtime.block_on(async { bench.stack.client() })?;
     for in_flight in [1, 8, 32] {
         let jobs = bench.size(25 * in_flight.clamp(8, 32), 8);
-        let mut spent = Spent::default();
+        let (mut spent, mut ours_at_all, mut same_at_all) = (Spent::default(), Machine::default(), Machine::default());
         let [ours, same, plain] = in_turns(
             bench.size(11, 2),
             [
                 Box::new(|| {
                     let before = Spent::so_far(bench)?;
-                    let rate = bench.runtime.block_on(rate(&client, jobs, in_flight))?;
+                    let rate = ours_at_all.during(|| bench.runtime.block_on(rate(&client, jobs, in_flight)))?;
                     spent.add(&before, &Spent::so_far(bench)?, jobs);
                     Ok(rate)
                 }),
-                Box::new(|| bench.kernel.rate(Work::Same, jobs, in_flight)),
+                Box::new(|| same_at_all.during(|| bench.kernel.rate(Work::Same, jobs, in_flight))),
                 Box::new(|| bench.kernel.rate(Work::Plain, jobs, in_flight)),
             ],
         )?;
@@ -46,6 +46,7 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         rows.push(Row::pair(&what, "jobs/s", &ours, "plain loop in C: one cgroup, one clone", &plain));
         if in_flight == 32 {
             rows.extend(spent.rows());
+            rows.extend(of_the_machine(&ours_at_all, &same_at_all, spent.jobs));
         }
     }
     Ok(rows.into())
@@ -69,6 +70,20 @@ pub async fn rate(client: &Client, jobs: usize, in_flight: usize) -> Result<f64>
         chain??;
     }
     Ok(jobs as f64 / begun.elapsed().as_secs_f64())
+}
+
+// What the whole machine did for as many jobs of either: how much of a difference is work, and how much is waiting.
+fn of_the_machine(ours: &Machine, same: &Machine, jobs: usize) -> [Row; 3] {
+    let row = |what, of: fn(&Machine) -> f64| {
+        let each = |machine| Series::one(of(machine) * 1000.0 / jobs.max(1) as f64);
+        let what = format!("1,000 jobs, 32 in flight: {what}");
+        Row::pair(what, "s", &each(ours), "the same kernel work in C", &each(same))
+    };
+    [
+        row("processor time of the whole machine", |machine| machine.busy),
+        row("of it, the kernel's own threads", |machine| machine.kernel_threads),
+        row("processors unused", |machine| machine.unused),
+    ]
 }
 
 /// Processor seconds, by process.

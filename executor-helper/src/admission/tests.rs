@@ -12,10 +12,7 @@ use std::sync::LazyLock;
 use ipc_protocol::{Claimed, JobId, Limits, Spawn};
 
 use super::{JobPlan, Refused, admit};
-use crate::{
-    config::{Config, tests::parsed},
-    filters::Filters,
-};
+use crate::config::{Config, tests::parsed};
 
 pub(crate) const JOB: JobId = JobId::from_bytes([7; 16]);
 const POOL_UID: u32 = 1_900_000_042;
@@ -23,11 +20,7 @@ const EPOCH: u64 = 12;
 
 /// Profiles of every kind on one host.
 pub(crate) fn config() -> &'static Config {
-    static CONFIG: LazyLock<Config> = LazyLock::new(|| {
-        let mut config = parsed(TEXT).unwrap();
-        config.filters = Filters { job: vec![vec![(6, 0, 0, 1)], vec![(6, 0, 0, 2)]], keeper: vec![(6, 0, 0, 3)] };
-        config
-    });
+    static CONFIG: LazyLock<Config> = LazyLock::new(|| parsed(TEXT).unwrap());
     &CONFIG
 }
 

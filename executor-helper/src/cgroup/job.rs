@@ -1,8 +1,6 @@
 //! One job's groups: made, limited, read, killed, removed. Held open only while something is done with them.
 
-use std::fmt;
-
-use ipc_protocol::{Facts, JobId, Limit, Limits};
+use ipc_protocol::{Facts, JobId, Limit, Limits, StartError, Step};
 use rustix::{
     fd::OwnedFd,
     fs::{AtFlags, Mode, OFlags, mkdirat, openat, unlinkat},
@@ -10,7 +8,6 @@ use rustix::{
 };
 
 use super::{Controller, DIRECTORY, Hierarchy, read, write};
-use crate::plan::kernel_error;
 
 /// The groups of a job, open.
 #[derive(Debug)]
@@ -19,25 +16,6 @@ pub struct JobGroup<'a> {
     /// Where the command is born.
     pub v2: OwnedFd,
     v1: Vec<(Controller, OwnedFd)>,
-}
-
-/// A limit that could not be written, or that does not read back as written.
-#[derive(Debug)]
-pub struct LimitError {
-    file: &'static str,
-    value: String,
-    /// What the kernel said; 0 when the value just did not hold.
-    pub errno: i32,
-}
-
-impl fmt::Display for LimitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, value, errno } = self;
-        match kernel_error(*errno) {
-            None => write!(f, "{file} does not read back as '{value}'"),
-            Some(errno) => write!(f, "{file} cannot be set to '{value}': {errno}"),
-        }
-    }
 }
 
 // Where each limit is set: in the v2 tree, and in a v1 hierarchy.
@@ -104,15 +82,20 @@ impl<'a> JobGroup<'a> {
     }
 
     /// Writes every limit and reads it back. What the host cannot hold is an error, never left out.
-    pub fn set_limits(&self, limits: &Limits) -> Result<(), LimitError> {
+    pub fn set_limits(&self, limits: &Limits) -> Result<(), StartError> {
         for (limit, controller, v2, v1) in FILES {
             let Some(amount) = limits.get(limit) else { continue };
             let v1_group = self.place(controller);
             let (group, file) = v1_group.map_or((&self.v2, v2), |group| (group, v1));
             let value = self.value(limit, amount, limits, v1_group.is_some());
-            let error = |errno: i32| LimitError { file, value: value.clone(), errno };
+            // Without an errno the value just did not hold.
+            let error = |errno: Option<Errno>| {
+                let why = errno.map_or("it does not read back so".into(), |errno| errno.to_string());
+                let detail = format!("{file} cannot be set to '{value}': {why}");
+                StartError { detail, ..StartError::new(Step::Limits, errno.map_or(0, Errno::raw_os_error)) }
+            };
             if v1_group.is_none() && self.hierarchy.missing().any(|missing| missing == controller) {
-                return Err(error(Errno::OPNOTSUPP.raw_os_error()));
+                return Err(error(Some(Errno::OPNOTSUPP)));
             }
             let held = write(group, file, &value).and_then(|()| read(group, file));
             // Every word of the value stands on one line of what is read.
@@ -120,8 +103,8 @@ impl<'a> JobGroup<'a> {
             match held {
                 // A kernel that does not account swap, on a host that has none.
                 Err(Errno::NOENT) if limit == Limit::Swap && rustix::system::sysinfo().totalswap == 0 => {}
-                Err(errno) => return Err(error(errno.raw_os_error())),
-                Ok(text) if !text.lines().any(holds) => return Err(error(0)),
+                Err(errno) => return Err(error(Some(errno))),
+                Ok(text) if !text.lines().any(holds) => return Err(error(None)),
                 Ok(_) => {}
             }
             kill_point!(LimitSet);

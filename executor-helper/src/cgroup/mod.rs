@@ -25,13 +25,12 @@ use rustix::{
     io::Errno,
 };
 
-pub use job::{JobGroup, LimitError};
+pub use job::JobGroup;
 
 use crate::config::Ceilings;
 
 /// What limits a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
 pub enum Controller {
     /// Quota and weight.
     Cpu,
@@ -114,7 +113,7 @@ impl Hierarchy {
             Limits::default().with(Limit::Memory, ceilings.memory & !4095).with(Limit::Pids, ceilings.pids);
         limits.set(Limit::Cpu, ceilings.cpu);
         let all = JobGroup::all(self).map_err(|e| format!("the cgroup of all jobs: {e}"))?;
-        all.set_limits(&limits).map_err(|e| format!("ceilings: {e}"))
+        all.set_limits(&limits).map_err(|e| format!("ceilings: {}", e.detail))
     }
 
     /// "v2", or "hybrid" when a limit lies in a v1 hierarchy.

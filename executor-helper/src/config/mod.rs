@@ -18,8 +18,6 @@ use serde::Deserialize;
 pub use profile::{FRESH, Profile, RunAs, Seccomp};
 pub use users::{User, Users};
 
-use crate::filters::Filters;
-
 /// The configuration in force.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -51,9 +49,6 @@ pub struct Config {
     /// By name. "standard" is everybody's default where the frontend's policy names none.
     #[serde(rename = "profile")]
     pub profiles: BTreeMap<String, Profile>,
-    /// System call filters, compiled for this machine.
-    #[serde(skip)]
-    pub filters: Filters,
 }
 
 /// A user of this host, by number or name.
@@ -113,7 +108,6 @@ impl Default for Config {
             uid_pool: UidRange::default(),
             ceilings: Ceilings::default(),
             profiles: BTreeMap::new(),
-            filters: Filters::default(),
         }
     }
 }
@@ -138,12 +132,10 @@ impl Config {
         let fail = |what: String| format!("{}{what}", path.display());
         let text = read_trusted(path).map_err(&fail)?;
         let users = Users::read(Path::new("/etc")).map_err(|e| fail(format!(": /etc/passwd and /etc/group: {e}")))?;
-        let mut config = Self::parse(&text, &users).map_err(fail)?;
-        config.filters = Filters::compile()?;
-        Ok(config)
+        Self::parse(&text, &users).map_err(fail)
     }
 
-    /// Parses the text of a file on a host with these users, without the filters. The error begins with the line, where it has one.
+    /// Parses the text of a file on a host with these users. The error begins with the line, where it has one.
     pub fn parse(text: &str, users: &Users) -> Result<Self, String> {
         let mut config: Self = toml::from_str(text).map_err(|e| explain(text, &e))?;
         config.check(users).map_err(|why| format!(": {why}"))?;

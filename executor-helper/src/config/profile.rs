@@ -29,7 +29,7 @@ pub enum RunAs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Seccomp {
-    /// filters.json.
+    /// That of filters.rs.
     Default,
     /// None.
     None,
@@ -245,7 +245,7 @@ fn bounds<'de, D: Deserializer<'de>>(value: D) -> Result<Bounds, D::Error> {
     for (limit, range) in BTreeMap::<Limit, Range>::deserialize(value)? {
         let amount = |amount: Amount| match amount.of(limit) {
             Some(value) => Ok(value),
-            None => Err(D::Error::custom(format!("limits.{} {amount} is not such an amount", limit.name()))),
+            None => Err(D::Error::custom(format!("limits.{} '{}' is not such an amount", limit.name(), amount.text()))),
         };
         bounds.default.set(limit, range.default.map(amount).transpose()?);
         bounds.max.set(limit, range.max.map(amount).transpose()?);

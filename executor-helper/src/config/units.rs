@@ -1,6 +1,6 @@
 //! Values as operators write them.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use ipc_protocol::Limit;
 use serde::{Deserialize, Deserializer, de::Error};
@@ -18,24 +18,20 @@ pub enum Amount {
 impl Amount {
     /// What it means for a limit, in the limit's unit; `None` when it means nothing.
     pub fn of(&self, limit: Limit) -> Option<u64> {
-        let text = match self {
-            Self::Number(n) => &n.to_string(),
-            Self::Text(text) => text,
-        };
+        let text = self.text();
         match limit {
-            Limit::Cpu => cpu_milli(text),
-            Limit::Timeout => duration_ms(text),
+            Limit::Cpu => cpu_milli(&text),
+            Limit::Timeout => duration_ms(&text),
             Limit::CpuWeight | Limit::Pids | Limit::IoReadOps | Limit::IoWriteOps => text.parse().ok(),
-            Limit::Memory | Limit::Swap | Limit::IoRead | Limit::IoWrite | Limit::Input => size(text),
+            Limit::Memory | Limit::Swap | Limit::IoRead | Limit::IoWrite | Limit::Input => size(&text),
         }
     }
-}
 
-impl fmt::Display for Amount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// As it is written.
+    pub fn text(&self) -> String {
         match self {
-            Self::Number(n) => write!(f, "{n}"),
-            Self::Text(text) => write!(f, "'{text}'"),
+            Self::Number(n) => n.to_string(),
+            Self::Text(text) => text.clone(),
         }
     }
 }

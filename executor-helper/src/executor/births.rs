@@ -62,12 +62,10 @@ impl Executor {
         if held >= jobs {
             return ceiling(format!("this host holds {jobs} jobs, its most"));
         }
-        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let most = descriptors.saturating_sub(DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_JOB;
+        let fds = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let most = fds.saturating_sub(DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_JOB;
         if held >= most {
-            let what =
-                format!("the executor's limit of {descriptors} descriptors holds {most} jobs; raise LimitNOFILE");
-            return ceiling(what);
+            return ceiling(format!("the executor's limit of {fds} descriptors holds {most} jobs; raise LimitNOFILE"));
         }
         // A bucket of two seconds' worth, so that a burst of the configured rate passes.
         let (rate, now) = (self.config.ceilings.starts_per_second, Instant::now());

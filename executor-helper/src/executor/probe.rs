@@ -69,9 +69,7 @@ impl Executor {
                 // 8e3599202166: until 7.3 (and stable kernels since) a process cloned from or into a cgroup that was once killed as a
                 // whole dies at birth.
                 Life::Ended { end: End::StartFailed(error), .. } if error.errno == 0 => {
-                    return Err(
-                        "it died at birth; if the executor's own cgroup was once killed, restart its unit".into()
-                    );
+                    return Err("it died at birth; if the executor's cgroup was once killed, restart its unit".into());
                 }
                 Life::Ended { end: End::StartFailed(error), .. } => {
                     return Err(format!("step {}: {}", error.step.name(), error.why()));

@@ -15,14 +15,10 @@ use rustix::{
 
 type Result<T> = core::result::Result<T, Errno>;
 
-// linux/sched.h. The libc crate's CLONE_INTO_CGROUP is a c_int and therefore 0, so the numbers stand here.
-const CLONE_FILES: u64 = 0x400;
-const CLONE_PIDFD: u64 = 0x1000;
-const CLONE_VFORK: u64 = 0x4000;
+// linux/sched.h. The libc crate's are of type c_int, in which these two are 0.
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-const CLOSE_RANGE_UNSHARE: usize = 2;
-const SIGNALS: u64 = 64;
+const SIGNALS: usize = 64;
 
 /// A new process: its pid as this process sees it, and its pidfd.
 #[derive(Debug)]
@@ -53,7 +49,7 @@ unsafe fn clone3(cgroup: BorrowedFd<'_>, flags: u64) -> Result<Option<Child>> {
     let mut pidfd: i32 = -1;
     // SAFETY: zeros are a valid clone_args, a plain structure of numbers.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = flags | CLONE_PIDFD | CLONE_INTO_CGROUP | CLONE_CLEAR_SIGHAND;
+    args.flags = flags | libc::CLONE_PIDFD as u64 | CLONE_INTO_CGROUP | CLONE_CLEAR_SIGHAND;
     args.pidfd = &raw mut pidfd as u64;
     args.exit_signal = libc::SIGCHLD as u64;
     args.cgroup = cgroup.as_raw_fd() as u64;
@@ -74,7 +70,7 @@ unsafe fn clone3(cgroup: BorrowedFd<'_>, flags: u64) -> Result<Option<Child>> {
 /// A failed exec shows as exit status 127.
 pub fn spawn_program(cgroup: BorrowedFd<'_>, namespaces: u64, argv: &[CString], stdio: u16) -> Result<Child> {
     // SAFETY: the executor has one thread.
-    if let Some(child) = unsafe { clone3(cgroup, CLONE_FILES | CLONE_VFORK | namespaces) }? {
+    if let Some(child) = unsafe { clone3(cgroup, (libc::CLONE_FILES | libc::CLONE_VFORK) as u64 | namespaces) }? {
         return Ok(child);
     }
     let [first, last, program] = [0, 2, 3].map(|n| usize::from(stdio).saturating_add(n));
@@ -83,7 +79,7 @@ pub fn spawn_program(cgroup: BorrowedFd<'_>, namespaces: u64, argv: &[CString], 
         unsafe { syscall(libc::SYS_close_range, [from, to, flags, 0, 0]) }
     };
     // First of all, and before any descriptor is changed: the table becomes the child's own.
-    if close(program.saturating_add(1), u32::MAX as usize, CLOSE_RANGE_UNSHARE).is_err() {
+    if close(program.saturating_add(1), u32::MAX as usize, libc::CLOSE_RANGE_UNSHARE as usize).is_err() {
         exit(126);
     }
     for (target, from) in (0i32..3).zip(i32::from(stdio)..) {
@@ -144,7 +140,7 @@ pub fn close_from(first: u32) -> Result<()> {
 pub fn reset_signals() -> Result<()> {
     // struct kernel_sigaction: handler SIG_DFL, flags, restorer, mask; all zeros. By number, for the C library hides two signals.
     let default = [0usize; 4];
-    for signal in (1..=SIGNALS as usize).filter(|n| ![libc::SIGKILL as usize, libc::SIGSTOP as usize].contains(n)) {
+    for signal in (1..=SIGNALS).filter(|n| ![libc::SIGKILL as usize, libc::SIGSTOP as usize].contains(n)) {
         // SAFETY: default is at least as large as the kernel's sigaction, and no old one is asked for.
         unsafe { syscall(libc::SYS_rt_sigaction, [signal, default.as_ptr() as usize, 0, 8, 0]) }?;
     }
@@ -155,6 +151,15 @@ fn set_mask(mask: u64) -> Result<()> {
     // SAFETY: mask is a valid sigset of 8 bytes, and no old one is asked for.
     unsafe { syscall(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, &raw const mask as usize, 0, 8, 0]) }
         .map(drop)
+}
+
+/// Lays a system call filter over this process for good.
+pub fn set_filter(filter: &[libc::sock_filter]) -> Result<()> {
+    let len = u16::try_from(filter.len()).map_err(|_| Errno::INVAL)?;
+    let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut() };
+    let mode = libc::SECCOMP_SET_MODE_FILTER as usize;
+    // SAFETY: program and its instructions outlive the call, which only reads them.
+    unsafe { syscall(libc::SYS_seccomp, [mode, 0, &raw const program as usize, 0, 0]) }.map(drop)
 }
 
 /// Blocks these signals for good and makes them readable.

@@ -4,9 +4,10 @@ use std::ffi::CString;
 
 use ipc_protocol::{JobId, Limit, Limits, Phase, Spawn};
 
-use super::{EPOCH, JOB, POOL_UID, config, plan, spawn};
+use super::{EPOCH, JOB, POOL_UID, plan, spawn};
 use crate::{
     admission::{JobPlan, fingerprint, printable},
+    filters,
     plan::namespace,
 };
 
@@ -164,12 +165,13 @@ fn everything_else_of_a_plan_is_the_profiles_and_the_filters_are_this_machines()
     assert_eq!((standard.epoch, standard.fingerprint), (EPOCH, fingerprint(&asked)));
     assert_eq!((standard.umask, standard.oom_score), (0o022, 500));
     assert_eq!(standard.namespaces, namespace::PID | namespace::MOUNT);
-    assert_eq!((&standard.filters, &standard.keeper_filter), (&config().filters.job, &config().filters.keeper));
+    assert_eq!(standard.filters, std::slice::from_ref(&*filters::JOB));
+    assert_eq!(standard.keeper_filter, *filters::CONFINED);
     assert_eq!(standard.folder.as_c_str(), c"/work");
     let ops = plan(&spawn("ops", &["id"]));
     assert_eq!((ops.umask, ops.oom_score, &ops.rlimits[..]), (0o077, 1000, &[(7, 1024, 4096)][..]));
     assert_eq!((ops.namespaces, ops.filters.len()), (0, 0));
-    assert_eq!(ops.keeper_filter, config().filters.keeper, "a keeper is confined whatever its job is");
+    assert_eq!(ops.keeper_filter, *filters::CONFINED, "a keeper is confined whatever its job is");
 }
 
 #[test]
