@@ -139,7 +139,8 @@ impl Client {
     }
 
     /// Waits until the job has ended or `timeout` is over (`None`: for ever), across lost connections as long as each comes
-    /// back within `window`. The second value tells whether it has ended.
+    /// back within `window`. The second value tells whether it has ended. A `timeout` that is over while the connection is lost
+    /// answers the job as it was last seen.
     ///
     /// # Errors
     /// As [`Client::job`]; [`Error::GaveUp`] when the connection stays away.
@@ -153,6 +154,8 @@ impl Client {
         const ONE_CALL: Duration = Duration::from_secs(30);
         let started = tokio::time::Instant::now();
         let (mut first, mut patience) = (Some(Calling::new(&self.courtesy, Repeat::Harmless)), Patience::new(window));
+        let mut seen = None;
+        let is_over = || timeout.is_some_and(|timeout| started.elapsed() >= timeout);
         loop {
             let left = timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
             let call = left.unwrap_or(ONE_CALL).min(ONE_CALL).max(Duration::from_millis(1));
@@ -166,15 +169,26 @@ impl Client {
                     if answer.ended && !crate::end::is_live(&job) {
                         return Ok((job, true));
                     }
-                    if timeout.is_some_and(|timeout| started.elapsed() >= timeout) {
+                    if is_over() {
                         return Ok((job, false));
                     }
+                    seen = Some(job);
                 }
-                Err(error) => match &mut first {
-                    Some(first) => first.pause(error).await?,
-                    None if !error.is_passing() => return Err(error),
-                    None => patience.pause(error).await?,
-                },
+                Err(error) => {
+                    // What was lost was there: from now on it is one that has to come back.
+                    if matches!(error, Error::Lost(_)) {
+                        first = None;
+                    }
+                    match (&mut first, seen.take_if(|_| is_over())) {
+                        (Some(first), _) => first.pause(error).await?,
+                        (None, _) if !error.is_passing() => return Err(error),
+                        (None, Some(job)) => return Ok((job, false)),
+                        (None, None) if is_over() => {
+                            return Err(Error::GaveUp { after: started.elapsed(), cause: Box::new(error) });
+                        }
+                        (None, None) => patience.pause(error).await?,
+                    }
+                }
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::{
         archive, attach, certs, context, delete, doctor, list, logs, manual, run, signal, status, stop, wait, whoami,
     },
     failure::{DONE, Ending, Failure, OWN_TROUBLE},
+    request::refuse_options_of_other_tools,
     sentences::plain,
     session::Session,
     settings, talk, usage,
@@ -58,6 +59,11 @@ fn converse(cli: &Cli, format: Format) -> Result<Ending, Failure> {
     let result = runtime.block_on(async {
         if let Command::Doctor = &cli.command {
             return doctor::doctor(&cli.global, format).await;
+        }
+        match &cli.command {
+            Command::Run(args) => refuse_options_of_other_tools("run", &args.job)?,
+            Command::Start(args) => refuse_options_of_other_tools("start", &args.job)?,
+            _ => {}
         }
         let session = Session::open(&cli.global, format)?;
         let session = &session;

@@ -4,7 +4,7 @@
 mod steering;
 
 use crate::{
-    failure::{Ending, Failure, GOES_ON},
+    failure::{Ending, Failure, GOES_ON, OWN_TROUBLE},
     interrupts::Interrupts,
     present::time,
     result_file::ResultFile,
@@ -50,7 +50,7 @@ enum Farewell {
     Lost(Error),
     /// Our own output takes nothing any more.
     Unwritable(io::Error),
-    /// The server did not let us stop it.
+    /// The server did not let us stop it, or not come back.
     Refused(Error),
 }
 
@@ -155,6 +155,9 @@ impl Relay<'_> {
                 Ok(Some(FollowEvent::End { job, .. })) => return Ok(Outcome::Ended(job)),
                 Ok(None) => return Err(self.session.explain(Error::Protocol("the output ended without an end"))),
                 Err(error @ Error::GaveUp { .. }) => return Ok(Outcome::Left(Farewell::Lost(error))),
+                Err(error @ (Error::Refused { .. } | Error::Unreachable(_))) => {
+                    return Ok(Outcome::Left(Farewell::Refused(error)));
+                }
                 Err(error) => return Err(self.session.explain(error)),
             }
         }
@@ -188,8 +191,9 @@ impl Relay<'_> {
                 unwritable = Some(error);
             }
         }
-        if let Some(result) = &self.options.result {
-            result.write(job)?;
+        let unwritten = self.options.result.as_ref().and_then(|result| result.write(job).err());
+        if let Some(failure) = &unwritten {
+            self.session.report(failure);
         }
         if let Some(error) = unwritable {
             return Err(Failure::new(
@@ -211,7 +215,9 @@ impl Relay<'_> {
                 say("hint: the job ran in an empty directory of its own; send files with --stdin (airlock help files)");
             }
         }
-        Ok(self.steering.ending(job, verdict.status))
+        // The job's own status stands, unless it would say that all is well.
+        let status = if unwritten.is_some() && verdict.status == 0 { OWN_TROUBLE } else { verdict.status };
+        Ok(self.steering.ending(job, status))
     }
 
     async fn leave(&mut self, farewell: Farewell) -> Ending {
@@ -273,8 +279,8 @@ impl Relay<'_> {
 
     fn speak_of_loss(&mut self) {
         self.speak_at = None;
-        self.spoken = true;
         if !self.session.json() {
+            self.spoken = true;
             let window = time::span(self.options.reconnect);
             let (id, server) = (short_id(&self.job.job_id), self.session.client.server());
             say(format!("connection to {server} lost; job {id} runs on, trying to come back for {window}"));

@@ -20,9 +20,8 @@ use std::{
 /// The request that `args` describe, without its input.
 ///
 /// # Errors
-/// A value that is no quantity, a missing variable, an option of other tools.
+/// A value that is no quantity, a missing variable.
 pub fn build(args: &JobArgs) -> Result<api::StartJobRequest, Failure> {
-    refuse_options_of_other_tools(args)?;
     let (command, command_bytes) = words(&args.command);
     Ok(api::StartJobRequest {
         request_id: args.request_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
@@ -44,14 +43,19 @@ pub fn build(args: &JobArgs) -> Result<api::StartJobRequest, Failure> {
     })
 }
 
-fn refuse_options_of_other_tools(args: &JobArgs) -> Result<(), Failure> {
+/// Options of other tools, which people write out of habit; asked before anything else, for they say what was meant. `after` is the
+/// command's name.
+///
+/// # Errors
+/// Each of them, with what to write instead.
+pub fn refuse_options_of_other_tools(after: &str, args: &JobArgs) -> Result<(), Failure> {
     let given = match (args.interactive > 0, args.terminal > 0) {
         (true, true) => "-it",
         (true, false) => "-i",
         (false, true) => "-t",
         (false, false) => return Ok(()),
     };
-    let failure = Failure::usage(format!("{given} after 'run' is not an option here"));
+    let failure = Failure::usage(format!("{given} after '{after}' is not an option here"));
     Err(if args.interactive > 0 {
         failure.hint("for standard input use --stdin, for an identity write airlock -i NAME run …")
     } else {

@@ -1,6 +1,6 @@
 //! The one place where errors of the client library become sentences for people.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, GOES_ON};
 use airlock_client::{Answer, Client, DialError, Error, TlsRefusal};
 
 /// What a failed call means, said to the user of `client`.
@@ -15,7 +15,9 @@ pub fn explain(client: &Client, error: Error) -> Failure {
         Error::GaveUp { after, cause } => {
             let last = explain(client, *cause);
             let after = crate::present::time::span(after);
+            // Only what is about a job gives up, and the job does not.
             Failure::new("UNAVAILABLE", format!("no connection to {} for {after}: {last}", client.server()))
+                .status(GOES_ON)
         }
         Error::StartUnknown { request_id, .. } => {
             Failure::new("UNAVAILABLE", "the answer to the start was lost; the job may run")

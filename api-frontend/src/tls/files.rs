@@ -202,7 +202,7 @@ fn crl_warnings(
             let date = crl.next_update().map(|t| t.to_string()).unwrap_or_default();
             let issuer = crl.issuer();
             warnings.push(format!(
-                "the revocation list of {issuer} in {} was good until {date}; it is still obeyed; publish a new one",
+                "the revocation list of {issuer} in {} was good until {date}; it is still obeyed; airlock certs crl makes a new one",
                 path.display()
             ));
         }

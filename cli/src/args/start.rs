@@ -10,6 +10,9 @@ pub struct RunArgs {
     /// Print the job id and leave, as `start` does
     #[arg(short = 'd', long)]
     pub detach: bool,
+    /// Time between asking the job to stop, when this command is interrupted, and killing it
+    #[arg(long, value_name = "DURATION", default_value = "10s", conflicts_with = "detach")]
+    pub grace: String,
     /// The job.
     #[command(flatten)]
     pub job: JobArgs,
@@ -78,9 +81,6 @@ pub struct JobArgs {
     /// Deadline from the start on: 30s, 5m, 1h30m, 7d
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
-    /// Time between being asked to stop and being killed
-    #[arg(long, value_name = "DURATION", default_value = "10s")]
-    pub grace: String,
     /// Output to keep
     #[arg(long, value_name = "SIZE")]
     pub output_limit: Option<String>,
@@ -90,7 +90,7 @@ pub struct JobArgs {
     /// Id of this start; repeating it starts nothing twice
     #[arg(long, value_name = "ID")]
     pub request_id: Option<String>,
-    /// Write the job as JSON to FILE, at its start and again at its end
+    /// Write the job as JSON to FILE, at its start and, while this command stays with it, again at its end
     #[arg(long, value_name = "FILE")]
     pub result: Option<PathBuf>,
     /// How long to try to come back after a lost connection

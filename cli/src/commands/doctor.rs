@@ -91,7 +91,7 @@ fn this_side(global: &GlobalArgs, findings: &mut Findings) -> Option<Client> {
             "identity",
             "certificate",
             facts,
-            Some(format!("renew: airlock certs request {name} --renew")),
+            Some(format!("renew: airlock certs request {name} --renew --out {}", settings.certs.value.display())),
             findings,
         );
     }

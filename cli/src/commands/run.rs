@@ -38,7 +38,7 @@ pub async fn run(session: &Session, args: &RunArgs) -> Result<Ending, Failure> {
     let reconnect = duration("reconnect", &job.reconnect)?;
     let options = RelayOptions {
         offset: 0,
-        grace: duration("grace", &job.grace)?,
+        grace: duration("grace", &args.grace)?,
         reconnect,
         result: job.result.as_deref().map(ResultFile::prepare).transpose()?,
         without_files: true,
@@ -51,8 +51,9 @@ pub async fn run(session: &Session, args: &RunArgs) -> Result<Ending, Failure> {
     let mut interrupts = Interrupts::catch()
         .map_err(|error| Failure::new("INTERNAL", format!("cannot catch signals: {}", plain(&error))))?;
     let started = start_interruptibly(session, &request, reconnect, &mut interrupts).await?;
-    if let Some(result) = &options.result {
-        result.write(&started.job)?;
+    // It may be written at the end; a job that runs is not left for that.
+    if let Some(Err(failure)) = options.result.as_ref().map(|result| result.write(&started.job)) {
+        session.report(&failure);
     }
     if started.job.state() == api::JobState::Error {
         return Err(never_ran(&started.job));
@@ -74,15 +75,14 @@ async fn detached(session: &Session, args: &JobArgs) -> Result<Ending, Failure> 
     let mut request = request::build(args)?;
     send_input(session, args, &mut request).await?;
     let started = session.client.start(&request, reconnect).await.map_err(|error| session.explain(error))?;
-    if let Some(result) = &result {
-        result.write(&started.job)?;
-    }
+    let written = result.map_or(Ok(()), |result| result.write(&started.job));
     if started.job.state() == api::JobState::Error {
         return Err(never_ran(&started.job));
     }
+    // The id first: the job runs, whatever became of the file.
     let job_id = &started.job.job_id;
     data(if session.json() { json::line(&Id { job_id }) } else { job_id.clone() })?;
-    Ok(DONE)
+    written.map(|()| DONE)
 }
 
 fn never_ran(job: &api::Job) -> Failure {
