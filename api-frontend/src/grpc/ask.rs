@@ -34,6 +34,12 @@ pub(super) fn start(request: v1::StartJobRequest) -> Result<StartAsk, JobsError>
         v1::OutputFull::Wait => Some(WhenFull::Wait),
         v1::OutputFull::Stop => Some(WhenFull::Stop),
     };
+    // The largest number that the records hold; nobody has as much room.
+    if let Some(bytes) = request.output_limit_bytes.filter(|bytes| i64::try_from(*bytes).is_err()) {
+        let message =
+            format!("an output limit of {bytes} bytes is more than any host has; leave it out for the default");
+        return Err(JobsError::invalid("output_limit_bytes", message));
+    }
     Ok(StartAsk {
         request_id: request.request_id,
         name: request.name,
@@ -97,12 +103,18 @@ pub(super) fn list(request: v1::ListJobsRequest) -> Result<(Filter, bool, Page),
             Some(parsed)
         }
     };
-    let states: Result<Vec<JobState>, JobsError> =
-        request.states.into_iter().map(|state| job_state(known_enum(state, "states")?)).collect();
+    // Each once, however often a peer names it: there are ten.
+    let mut states: Vec<JobState> = Vec::new();
+    for state in request.states {
+        let state = job_state(known_enum(state, "states")?)?;
+        if !states.contains(&state) {
+            states.push(state);
+        }
+    }
     let text = |t: String| Some(t).filter(|t| !t.is_empty());
     let filter = Filter {
         recent_since_ns: None,
-        states: states?,
+        states,
         live: request.live,
         name: text(request.name),
         owner: text(request.owner),

@@ -62,13 +62,19 @@ impl Service {
         let refuse = |e: JobsError| self.refuse(caller, Verb::Start, &e);
         self.jobs.allow(caller, Verb::Start).map_err(refuse)?;
         let mut upload = self.jobs.upload(caller).map_err(refuse)?;
+        let mut unseen = 0;
         while let Some(message) = data.message().await? {
             if message.data.len() > UPLOAD_MESSAGE_MAX {
                 let error =
                     JobsError::invalid("data", "a message of an upload carries more than 1 MiB; send smaller ones");
                 return Err(refuse(error));
             }
-            upload = add(upload, message).await.map_err(refuse)?;
+            unseen += message.data.len();
+            let look = (unseen >= LOOK_EVERY).then(|| self.jobs.clone());
+            if look.is_some() {
+                unseen = 0;
+            }
+            upload = add(upload, message, look).await.map_err(refuse)?;
         }
         let done = upload.finish();
         Ok(v1::UploadInputResponse {
@@ -80,10 +86,15 @@ impl Service {
 }
 
 const UPLOAD_MESSAGE_MAX: usize = 1 << 20;
+/// Bytes of an upload between two looks at the room that is left.
+const LOOK_EVERY: usize = 16 << 20;
 
 /// Hashing a MiB takes milliseconds: not on a thread that serves others.
-async fn add(mut upload: Upload, message: v1::UploadInputRequest) -> Result<Upload, JobsError> {
-    let work = move || upload.add(&message.data).map(|()| upload);
+async fn add(mut upload: Upload, message: v1::UploadInputRequest, look: Option<Jobs>) -> Result<Upload, JobsError> {
+    let work = move || {
+        look.map_or(Ok(()), |jobs| jobs.upload_has_room())?;
+        upload.add(&message.data).map(|()| upload)
+    };
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(JobsError::Exhausted { what: "host", message: format!("the input was not stored: {error}") }),

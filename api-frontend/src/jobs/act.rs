@@ -51,7 +51,11 @@ impl Core {
         }
         match effect {
             Effect::Ask { connection } => self.ask_executor(job, connection),
-            Effect::RecordStart(born) => self.record_start(job, born),
+            Effect::RecordStart(born) => {
+                // The executor has the whole of it, for as long as the job lives.
+                self.inputs.discard_of(job.id);
+                self.record_start(job, born);
+            }
             Effect::RecordEnd(ending, totals) => self.record_end(job, *ending, totals),
             Effect::Remove(refused) => self.remove_record(job, refused),
             Effect::Skip { stream, to, reason } => {
@@ -146,10 +150,12 @@ impl Core {
             return;
         }
         let core = self.clone();
+        // What fails again and again, and not for want of room, must not cost all others their connection each second.
+        let times = self.disk_failures.fetch_add(1, Ordering::SeqCst).min(6);
         self.runtime.spawn(async move {
             loop {
                 tokio::select! {
-                    () = tokio::time::sleep(PAUSE) => {}
+                    () = tokio::time::sleep(PAUSE * 2u32.pow(times)) => {}
                     () = core.stop.cancelled() => return,
                 }
                 if core.logs.free_bytes().is_ok_and(|free| free >= ROOM_TO_GO_ON) {

@@ -83,6 +83,9 @@ impl ExecutorSink {
         let writer = feed.writer.as_mut()?;
         let (to, outcome) = match writer.append(stream, offset, time_ns, recovered, bytes) {
             Ok(appended) => {
+                if self.core.disk_failures.load(Ordering::Relaxed) > 0 {
+                    self.core.disk_failures.store(0, Ordering::Relaxed);
+                }
                 let outcome = match appended.full {
                     None | Some(WhenFull::DropOldest) => Written::Whole,
                     Some(WhenFull::Wait) => Written::Capped,

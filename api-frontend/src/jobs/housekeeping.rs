@@ -5,6 +5,7 @@ use std::time::Duration;
 use ipc_protocol::JobId;
 
 use super::{Jobs, JobsError, now_ns};
+use crate::executor::LinkState;
 use crate::store::UpdateError;
 
 /// Between two looks.
@@ -17,10 +18,16 @@ const DELETED_MAX: u64 = 50_000;
 impl Jobs {
     /// Looks after the records and the disk, until the frontend ends.
     pub async fn keep_house(&self) {
-        if let Err(error) = self.sweep_orphans().await {
-            tracing::warn!(%error, "output without a record could not be swept");
-        }
+        // First the executor says which jobs live: after a restore it may hold some that the records do not know, and their logs stand here.
+        let mut link = self.core.link.watch();
+        let mut unswept = true;
         loop {
+            if unswept && matches!(*link.borrow_and_update(), LinkState::Live { .. }) {
+                unswept = false;
+                if let Err(error) = self.sweep_orphans().await {
+                    tracing::warn!(%error, "output without a record could not be swept");
+                }
+            }
             self.core.inputs.expire();
             if let Err(error) = self.retain().await {
                 tracing::warn!(%error, "old jobs could not be removed; trying again in a minute");
@@ -30,6 +37,7 @@ impl Jobs {
             }
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
+                Ok(()) = link.changed(), if unswept => {}
                 () = self.core.closing.cancelled() => return,
             }
         }
@@ -92,8 +100,10 @@ impl Jobs {
         for (job, _) in found.into_iter().zip(exist).filter(|(_, exists)| !exists) {
             // A job that is being recorded at this moment has no log on disk yet; one that is adopted lives.
             if core.live.get(job).is_none() {
-                tracing::info!(%job, "output without a record removed");
-                core.remove_output(job).await?;
+                match core.remove_output(job).await {
+                    Ok(()) => tracing::info!(%job, "output without a record removed"),
+                    Err(error) => tracing::warn!(%job, %error, "output without a record could not be removed"),
+                }
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ use crate::config::roughly;
 
 /// How long an upload waits for its start.
 const KEPT_FOR: Duration = Duration::from_secs(600);
-/// Most uploads of one owner that wait for their start.
+/// Most uploads of one owner that are under way or wait for their start.
 const WAITING_MAX: usize = 64;
 
 /// All uploads of this process. Those of a former one are gone: whoever uploaded them was told nothing that lasts.
@@ -31,6 +31,8 @@ pub(super) struct Inputs {
 #[derive(Debug, Default)]
 struct Table {
     uploads: HashMap<String, Entry>,
+    /// By owner, how many are under way.
+    begun: HashMap<String, usize>,
     of_jobs: HashMap<JobId, String>,
 }
 
@@ -51,8 +53,26 @@ pub struct Upload {
     hash: Sha256,
     bytes: u64,
     most: u64,
+    begun: Begun,
+}
+
+/// One of its owner's uploads that are under way, for as long as this lives.
+#[derive(Debug)]
+struct Begun {
     owner: String,
     table: Arc<Mutex<Table>>,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(begun) = table.begun.get_mut(&self.owner) {
+            *begun -= 1;
+            if *begun == 0 {
+                table.begun.remove(&self.owner);
+            }
+        }
+    }
 }
 
 /// A complete upload.
@@ -72,7 +92,13 @@ impl Jobs {
         }
         let most =
             self.profiles_to_start_in(caller)?.iter().map(|p| p.max.get(Limit::Input).unwrap_or(0)).max().unwrap_or(0);
+        self.core.has_room()?;
         self.core.inputs.begin(&caller.name, most)
+    }
+
+    /// Whether an upload that is under way may go on: it takes room that output and records need. Blocks for a look at the disk.
+    pub fn upload_has_room(&self) -> Result<(), JobsError> {
+        self.core.has_room()
     }
 }
 
@@ -87,16 +113,24 @@ impl Inputs {
     }
 
     fn begin(&self, owner: &str, most: u64) -> Result<Upload, JobsError> {
-        let waiting = self.table().uploads.values().filter(|e| e.owner == owner && e.path.is_some()).count();
-        if waiting >= WAITING_MAX {
-            let message = format!("{waiting} uploads of yours wait for their start; start or wait ten minutes");
-            return Err(JobsError::Exhausted { what: "uploads", message });
-        }
+        let begun = self.count(owner)?;
         let path = self.dir.join(Uuid::new_v4().to_string());
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(no_room)?;
-        let table = self.table.clone();
-        let owner = owner.to_owned();
-        Ok(Upload { file, path: Some(path), hash: Sha256::new(), bytes: 0, most, owner, table })
+        Ok(Upload { file, path: Some(path), hash: Sha256::new(), bytes: 0, most, begun })
+    }
+
+    // One more of this owner, while there may be.
+    fn count(&self, owner: &str) -> Result<Begun, JobsError> {
+        let mut table = self.table();
+        let waiting = table.uploads.values().filter(|e| e.owner == owner && e.path.is_some()).count();
+        let all = waiting + table.begun.get(owner).copied().unwrap_or(0);
+        if all >= WAITING_MAX {
+            let message =
+                format!("{all} uploads of yours are under way or wait for their start; start or wait ten minutes");
+            return Err(JobsError::Exhausted { what: "uploads", message });
+        }
+        *table.begun.entry(owner.to_owned()).or_default() += 1;
+        Ok(Begun { owner: owner.to_owned(), table: self.table.clone() })
     }
 
     /// Length and hash of an upload of `owner`, whether or not a job has it already.
@@ -171,8 +205,8 @@ impl Upload {
         let hash = std::mem::take(&mut self.hash);
         let digest = InputDigest { bytes: self.bytes, sha256: hash.finalize().into() };
         let input_id = Uuid::new_v4().to_string();
-        let entry = Entry { owner: self.owner.clone(), digest, made: Instant::now(), path: self.path.take() };
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).uploads.insert(input_id.clone(), entry);
+        let entry = Entry { owner: self.begun.owner.clone(), digest, made: Instant::now(), path: self.path.take() };
+        self.begun.table.lock().unwrap_or_else(PoisonError::into_inner).uploads.insert(input_id.clone(), entry);
         kill_point!(InputStored);
         Uploaded { input_id, digest }
     }

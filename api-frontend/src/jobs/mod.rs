@@ -110,6 +110,8 @@ struct Core {
     stop: CancellationToken,
     /// A log could not be written; somebody is waiting for room already.
     disk_trouble: std::sync::atomic::AtomicBool,
+    /// How often in a row that was so, with nothing written in between.
+    disk_failures: std::sync::atomic::AtomicU32,
 }
 
 impl Jobs {
@@ -156,6 +158,7 @@ impl Jobs {
                 closing: stops.closing.clone(),
                 stop: stops.quit.clone(),
                 disk_trouble: false.into(),
+                disk_failures: 0.into(),
             });
             made = Some(core.clone());
             #[cfg(feature = "kill-points")]

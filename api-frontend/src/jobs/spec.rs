@@ -243,6 +243,9 @@ const LIMITS: [(&str, &str, Unit, Limit); 10] = [
     ("timeout_seconds", "timeout", Unit::Time, Limit::Timeout),
 ];
 
+/// The largest number that the records hold.
+const LIMIT_MAX: u64 = i64::MAX as u64;
+
 fn check_limits(ask: &Limits, profile: &ProfileInfo) -> Result<(), JobsError> {
     for (field, word, unit, limit) in LIMITS {
         let Some(asked) = ask.get(limit) else { continue };
@@ -252,6 +255,10 @@ fn check_limits(ask: &Limits, profile: &ProfileInfo) -> Result<(), JobsError> {
                 field,
                 format!("{word} 0 leaves nothing to run with; leave it out for the default"),
             ));
+        }
+        // No host has as much, and the records could not hold it.
+        if asked > LIMIT_MAX {
+            return Err(JobsError::invalid(field, format!("{word} {} is more than any host has", shown(asked, unit))));
         }
         if word == "cpu weight" && asked > 10_000 {
             return Err(JobsError::invalid(field, format!("cpu weight {asked} is not between 1 and 10000")));

@@ -173,7 +173,7 @@ impl Core {
         }
     }
 
-    fn has_room(&self) -> Result<(), JobsError> {
+    pub(super) fn has_room(&self) -> Result<(), JobsError> {
         let reserve = self.policy.load().output().reserve().bytes();
         let free = self.logs.free_bytes()?;
         if free >= reserve {

@@ -162,11 +162,13 @@ impl OutputLogs {
         live.map(|s| s.look(|now| now.totals().disk_bytes)).sum()
     }
 
-    /// Bytes that unprivileged programs can still write to the file system of the logs. Blocks.
+    /// Bytes that unprivileged programs can still write to the file system of the logs; 0 where it can make no more files. Blocks.
     pub fn free_bytes(&self) -> Result<u64, OutputError> {
         let figures = rustix::fs::statvfs(&self.shared.dir);
         let figures = figures.map_err(|e| OutputError::io("examine", &self.shared.dir, e.into()))?;
-        Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
+        // A file system that counts no files says 0 of 0.
+        let full_of_files = figures.f_files > 0 && figures.f_favail == 0;
+        Ok(if full_of_files { 0 } else { figures.f_bavail.saturating_mul(figures.f_frsize) })
     }
 }
 

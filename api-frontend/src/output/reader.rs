@@ -126,11 +126,11 @@ impl LogReader {
             Start::Offset(offset) => offset,
             Start::Since(time_ns) => {
                 let (now, state) = (now, Arc::clone(&state));
-                blocking(move || seek::first_since(&state.dir, &now, time_ns)).await?
+                seek::search(move |wanted| seek::first_since(&state.dir, &now, time_ns, wanted)).await?
             }
             Start::TailLines(lines) => {
                 let (now, state) = (now, Arc::clone(&state));
-                blocking(move || seek::last_lines(&state.dir, &now, lines, options.stream)).await?
+                seek::search(move |wanted| seek::last_lines(&state.dir, &now, lines, options.stream, wanted)).await?
             }
         };
         let horizon = (!options.follow).then_some(end);

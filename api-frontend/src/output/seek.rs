@@ -1,19 +1,63 @@
 //! Finding a place in a log without an index: by segment, then by halving over a segment's blocks.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use ipc_protocol::Stream;
+use tokio::sync::Semaphore;
 
 use super::{
     error::OutputError,
+    logs::blocking,
     record::{BLOCK, HEADER_LEN, Kind, ParseError, RecordHeader, next_record_at, parse_record},
     segment::{Segment, find_block, first_record_at},
     state::Now,
 };
 
+/// Searches at once, of all clients: each may read a whole log, on threads that all others need too.
+static SEARCHES: Semaphore = Semaphore::const_new(4);
+
+/// Whether somebody still waits for a search.
+#[derive(Debug)]
+pub(super) struct Wanted(Arc<AtomicBool>);
+
+impl Wanted {
+    fn still(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Runs a search off the threads of the runtime, when its turn comes. Dropped before its end, it ends at the next block.
+pub(super) async fn search(
+    find: impl FnOnce(&Wanted) -> Result<u64, OutputError> + Send + 'static,
+) -> Result<u64, OutputError> {
+    let turn = SEARCHES.acquire().await;
+    let waits = Wanted(Arc::new(AtomicBool::new(true)));
+    let wanted = Wanted(waits.0.clone());
+    blocking(move || {
+        let _turn = turn;
+        find(&wanted)
+    })
+    .await
+}
+
 /// The offset of the first byte that was read at or after `time_ns`, or the next offset when there is none. Exact as long as the
 /// clock that wrote the times did not go back. Blocks.
-pub(super) fn first_since(dir: &Path, now: &Now, time_ns: u64) -> Result<u64, OutputError> {
+pub(super) fn first_since(dir: &Path, now: &Now, time_ns: u64, wanted: &Wanted) -> Result<u64, OutputError> {
     let segments: Vec<&Segment> = now.segments().collect();
     let first = segments.partition_point(|s| s.first_time_ns < time_ns).saturating_sub(1);
     for segment in segments.iter().skip(first) {
@@ -22,6 +66,9 @@ pub(super) fn first_since(dir: &Path, now: &Now, time_ns: u64) -> Result<u64, Ou
         let failed = |e| OutputError::io("read", &path, e);
         let begin = find_block(&file, segment.size, |header| header.time_ns < time_ns).map_err(failed)?;
         for block in begin / BLOCK..segment.size.div_ceil(BLOCK) {
+            if !wanted.still() {
+                return Ok(now.offset());
+            }
             let bytes = read_block(&file, segment, block).map_err(failed)?;
             let found = records(&bytes, first_record_at(block));
             if let Some((header, _)) = found.iter().find(|(header, _)| header.time_ns >= time_ns) {
@@ -34,7 +81,13 @@ pub(super) fn first_since(dir: &Path, now: &Now, time_ns: u64) -> Result<u64, Ou
 
 /// The offset at which the last `lines` lines of the selected stream (or of both) begin. A last line without its newline counts.
 /// Reads backwards, one block at a time. Blocks, for as long as it takes to read those lines.
-pub(super) fn last_lines(dir: &Path, now: &Now, lines: u64, stream: Option<Stream>) -> Result<u64, OutputError> {
+pub(super) fn last_lines(
+    dir: &Path,
+    now: &Now,
+    lines: u64,
+    stream: Option<Stream>,
+    wanted: &Wanted,
+) -> Result<u64, OutputError> {
     if lines == 0 {
         return Ok(now.offset());
     }
@@ -46,6 +99,9 @@ pub(super) fn last_lines(dir: &Path, now: &Now, lines: u64, stream: Option<Strea
         let path = segment.path(dir);
         let Some(file) = open(&path)? else { continue };
         for block in (0..segment.size.div_ceil(BLOCK)).rev() {
+            if !wanted.still() {
+                return Ok(now.offset());
+            }
             let bytes = read_block(&file, segment, block).map_err(|e| OutputError::io("read", &path, e))?;
             for (header, at) in records(&bytes, first_record_at(block)).into_iter().rev() {
                 let selected = matches!(header.kind, Kind::Data { stream: of, .. } if stream.is_none_or(|s| s == of));

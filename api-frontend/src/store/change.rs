@@ -156,6 +156,8 @@ fn started(
     (pid, uid, started_ns): (u32, u32, u64),
     limits: &Limits,
 ) -> Result<(), StoreError> {
+    // What an operator allows beyond the largest number here is recorded as that: a job that runs must become a record.
+    let limit = |limit| limits.get(limit).map(|value| i64::try_from(value).unwrap_or(i64::MAX));
     let sql = "UPDATE jobs SET state = :state, pid = :pid, uid = :uid, started_ns = :started_ns, cpu_milli = :cpu_milli, \
                cpu_weight = :cpu_weight, memory = :memory, swap = :swap, pids = :pids, io_read = :io_read, \
                io_write = :io_write, io_read_ops = :io_read_ops, io_write_ops = :io_write_ops, timeout_ms = :timeout_ms \
@@ -166,16 +168,16 @@ fn started(
         ":pid": pid,
         ":uid": uid,
         ":started_ns": row::stored(started_ns)?,
-        ":cpu_milli": row::stored_option(limits.get(Limit::Cpu))?,
-        ":cpu_weight": row::stored_option(limits.get(Limit::CpuWeight))?,
-        ":memory": row::stored_option(limits.get(Limit::Memory))?,
-        ":swap": row::stored_option(limits.get(Limit::Swap))?,
-        ":pids": row::stored_option(limits.get(Limit::Pids))?,
-        ":io_read": row::stored_option(limits.get(Limit::IoRead))?,
-        ":io_write": row::stored_option(limits.get(Limit::IoWrite))?,
-        ":io_read_ops": row::stored_option(limits.get(Limit::IoReadOps))?,
-        ":io_write_ops": row::stored_option(limits.get(Limit::IoWriteOps))?,
-        ":timeout_ms": row::stored_option(limits.get(Limit::Timeout))?,
+        ":cpu_milli": limit(Limit::Cpu),
+        ":cpu_weight": limit(Limit::CpuWeight),
+        ":memory": limit(Limit::Memory),
+        ":swap": limit(Limit::Swap),
+        ":pids": limit(Limit::Pids),
+        ":io_read": limit(Limit::IoRead),
+        ":io_write": limit(Limit::IoWrite),
+        ":io_read_ops": limit(Limit::IoReadOps),
+        ":io_write_ops": limit(Limit::IoWriteOps),
+        ":timeout_ms": limit(Limit::Timeout),
     })?;
     Ok(())
 }

@@ -134,6 +134,26 @@ fn retention_removes_old_jobs_and_spares_archived_ones() {
 }
 
 #[test]
+fn output_without_a_record_stays_until_the_executor_has_said_which_jobs_live() {
+    let rig = Rig::with_policy("[output]\nreserve = 0\nkeep = 0\n");
+    let old = rig.running();
+    rig.exit(old, 0);
+    rig.wait_state(old, JobState::Ended(EndState::Finished));
+    rig.take_the_executor_away();
+    let unknown = rig.dir.path().join("state/output").join(JobId::from_bytes([9; 16]).to_string());
+    std::fs::create_dir(&unknown).unwrap();
+    let jobs = rig.jobs();
+    let house = rig.runtime().spawn(async move { jobs.keep_house().await });
+    let jobs = rig.jobs();
+    // What comes after the sweep has been done once.
+    rig.until("retention", || rig.run(jobs.get(&alice(), &old.to_string())).is_err().then_some(()));
+    assert!(unknown.exists(), "a restored backup does not know the jobs that live");
+    rig.fake.come_back();
+    rig.until("the sweep", || (!unknown.exists()).then_some(()));
+    house.abort();
+}
+
+#[test]
 fn a_full_log_stops_the_job_when_that_is_asked_for() {
     let rig = Rig::new();
     let capped = StartAsk { output_limit: Some(10_000), output_full: Some(WhenFull::Stop), ..ask("r1") };

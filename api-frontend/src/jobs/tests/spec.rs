@@ -17,7 +17,7 @@ fn refusal(change: impl FnOnce(&mut StartAsk)) -> (String, String) {
 
 #[test]
 fn what_is_wrong_with_a_request_is_said_with_the_field_the_value_and_what_to_do() {
-    let table: [(Wrong, &str, &str); 14] = [
+    let table: [(Wrong, &str, &str); 15] = [
         (|a| a.request_id = "a b".into(), "request_id", "request id 'a b' is not 1 to 64 letters, digits and dashes"),
         (|a| a.name = "last".into(), "name", "name 'last' looks like a job id or means the newest job; choose another"),
         (|a| a.name = "beef".into(), "name", "name 'beef' looks like a job id or means the newest job; choose another"),
@@ -50,6 +50,11 @@ fn what_is_wrong_with_a_request_is_said_with_the_field_the_value_and_what_to_do(
             |a| a.limits = Limits::default().with(Limit::Memory, 32 << 30),
             "limits.memory_bytes",
             "memory 32G is above the most that profile standard allows, 16G; airlock whoami shows all limits",
+        ),
+        (
+            |a| a.limits = Limits::default().with(Limit::IoRead, 1 << 63),
+            "limits.io_read_bytes",
+            "io-read 8388608T is more than any host has",
         ),
         (
             |a| a.profile = "deploy-web".into(),

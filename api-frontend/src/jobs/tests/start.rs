@@ -157,6 +157,40 @@ fn input_is_sent_whole_before_the_start_and_bounded_by_the_profile() {
 }
 
 #[test]
+fn uploads_under_way_count_as_those_that_wait_and_no_longer_once_they_are_dropped() {
+    let rig = Rig::new();
+    let mut uploads: Vec<_> = (0..64).map(|_| rig.jobs().upload(&alice()).unwrap()).collect();
+    let refused = rig.jobs().upload(&alice()).unwrap_err();
+    assert!(refused.to_string().starts_with("64 uploads of yours are under way or wait"), "{refused}");
+    assert!(rig.jobs().upload(&bob()).is_ok(), "another owner has uploads of their own");
+    uploads.pop().unwrap().finish();
+    assert!(rig.jobs().upload(&alice()).is_err(), "one that waits counts as well");
+    uploads.pop();
+    assert!(rig.jobs().upload(&alice()).is_ok());
+}
+
+#[test]
+fn a_job_that_runs_leaves_no_copy_of_its_input() {
+    let rig = Rig::new();
+    let mut upload = rig.jobs().upload(&alice()).unwrap();
+    upload.add(b"data").unwrap();
+    let input_id = upload.finish().input_id;
+    let job = rig.start(&alice(), StartAsk { input_id, ..ask("r1") }).unwrap().job.id;
+    rig.wait_state(job, JobState::Running);
+    rig.until("an empty spool", || {
+        let left = std::fs::read_dir(rig.dir.path().join("state/input")).unwrap().count();
+        Some(()).filter(|()| left == 0)
+    });
+}
+
+#[test]
+fn below_the_reserve_nothing_is_uploaded() {
+    let rig = Rig::with_policy("[output]\nreserve = \"1000T\"\n");
+    let refused = rig.jobs().upload(&alice()).unwrap_err();
+    assert!(refused.to_string().contains("has no room"), "{refused}");
+}
+
+#[test]
 fn a_start_whose_input_is_gone_is_refused_and_leaves_nothing() {
     let rig = Rig::new();
     let mut upload = rig.jobs().upload(&alice()).unwrap();

@@ -98,6 +98,16 @@ async fn a_job_that_is_asked_to_stop_before_its_birth_is_born_stopping() {
 }
 
 #[tokio::test]
+async fn a_job_with_limits_beyond_what_a_record_holds_is_recorded_with_the_most() {
+    let records = Records::new();
+    records.create(new_job(1)).await;
+    let Change::Started { pid, uid, started_ns, limits } = started(3) else { panic!("it is a start") };
+    let limits = limits.with(Limit::IoRead, u64::MAX);
+    let job = records.store.update(id(1), Change::Started { pid, uid, started_ns, limits }).await.unwrap();
+    assert_eq!(job.limits.and_then(|limits| limits.get(Limit::IoRead)), Some(i64::MAX.unsigned_abs()));
+}
+
+#[tokio::test]
 async fn only_what_has_ended_can_be_archived_or_deleted() {
     let records = Records::new();
     records.create(new_job(1)).await;
