@@ -30,7 +30,7 @@ static SEARCHES: Semaphore = Semaphore::const_new(4);
 pub(super) struct Wanted(Arc<AtomicBool>);
 
 impl Wanted {
-    fn still(&self) -> bool {
+    pub(super) fn still(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -1,7 +1,7 @@
 use ipc_protocol::Stream::{self, Stderr, Stdout};
 
 use super::*;
-use crate::output::{GapReason, OutputError, PAYLOAD_MAX, Start};
+use crate::output::{GapReason, OutputError, PAYLOAD_MAX, Start, seek};
 
 fn lines_log(logs: &Logs) -> Vec<u8> {
     let mut writer = logs.writer();
@@ -181,4 +181,36 @@ async fn bytes_that_are_declared_lost_are_a_gap_and_the_rest_is_served() {
     assert_eq!(found.end, Some(LogEnd { offset: 110, ended: true, complete: false }));
     let again = logs.logs.totals(JOB).unwrap();
     assert_eq!((again.bytes, again.missing, again.first_offset), (110, 99, 110));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_few_searches_run_at_once_and_one_that_nobody_waits_for_any_more_ends() {
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let (done, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    let search = |number: u64| {
+        let (begun, done) = (begun.clone(), done.clone());
+        tokio::spawn(seek::search(move |wanted| {
+            begun.send(number).unwrap();
+            while wanted.still() {
+                std::thread::yield_now();
+            }
+            done.send(number).unwrap();
+            Ok(number)
+        }))
+    };
+    let running: Vec<_> = (0..4).map(search).collect();
+    for _ in 0..4 {
+        begins.recv().await.unwrap();
+    }
+    let fifth = search(4);
+    tokio::task::yield_now().await;
+    assert!(begins.try_recv().is_err(), "four run");
+    running[2].abort();
+    assert_eq!(ends.recv().await, Some(2));
+    assert_eq!(begins.recv().await, Some(4));
+    fifth.abort();
+    running.iter().for_each(|search| search.abort());
+    for _ in 0..4 {
+        ends.recv().await.unwrap();
+    }
 }
