@@ -184,6 +184,16 @@ impl FakeExecutor {
         }
     }
 
+    /// Starts after all what it was silent about.
+    pub fn bear(&self, job: JobId) {
+        let mut world = self.world();
+        let asked = world.log.iter().rev().find_map(|request| match request {
+            Request::Spawn(spawn) if spawn.job == job => Some((**spawn).clone()),
+            _ => None,
+        });
+        spawned(&mut world, asked.expect("it was asked for"));
+    }
+
     /// The job ends.
     pub fn exit(&self, job: JobId, end: End, facts: Facts) {
         let mut world = self.world();

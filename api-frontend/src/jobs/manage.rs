@@ -43,6 +43,8 @@ pub struct Waited {
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How long a birth or an end that is under way is waited for.
 const MOMENT: Duration = Duration::from_secs(3);
+/// How long a job that is to be stopped may take to be born.
+const UNBORN_MAX: Duration = Duration::from_secs(30);
 /// Jobs that ended longer ago than this are listed only on request.
 const RECENT: Duration = Duration::from_secs(7 * 86_400);
 
@@ -126,10 +128,21 @@ impl Jobs {
         let job = self.find(caller, Verb::Stop, reference).await?;
         let core = &self.core;
         let Some(live) = core.live.get(job.id) else { return self.refresh(job.id).await };
-        core.birth(&live).await;
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         let request = Request::Stop { job: job.id, signal, grace_ms, by: claimed(caller) };
-        match core.ask(&live, AskKind::Stop, &request, "stop jobs").await? {
+        let begun = Instant::now();
+        let outcome = loop {
+            core.birth(&live).await;
+            let outcome = core.ask(&live, AskKind::Stop, &request, "stop jobs").await?;
+            // The executor does not know it yet: its input is on the way, and then it will run.
+            if outcome != SignalOutcome::Unknown || *live.watch().borrow() != Progress::Asked {
+                break outcome;
+            }
+            if begun.elapsed() > UNBORN_MAX {
+                return Err(core.away("stop jobs", "it is not started yet, and was not asked to stop"));
+            }
+        };
+        match outcome {
             SignalOutcome::Sent => {
                 let fact = StopFact { by: caller.name.clone(), signal, at_ns: now_ns() };
                 match core.store.update(job.id, Change::StopAsked(fact)).await {

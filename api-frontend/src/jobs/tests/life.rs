@@ -73,6 +73,29 @@ fn a_stop_is_recorded_with_who_asked_and_the_job_ends_as_stopped() {
 }
 
 #[test]
+fn a_stop_that_comes_before_the_executor_knows_the_job_reaches_it_when_it_does() {
+    let rig = Rig::new();
+    rig.fake.world().script.push_back(crate::executor::fake::OnSpawn::Silent);
+    let jobs = rig.jobs();
+    let starting = rig.runtime().spawn(async move { jobs.start(&alice(), ask("r1")).await });
+    let job = rig.until("the request", || {
+        rig.fake.world().log.iter().find_map(|request| match request {
+            Request::Spawn(spawn) => Some(spawn.job),
+            _ => None,
+        })
+    });
+    let (jobs, id) = (rig.jobs(), job.to_string());
+    let stopping = rig.runtime().spawn(async move { jobs.stop(&alice(), &id, 15, Duration::ZERO).await });
+    let is_stop = |request: &&Request| matches!(request, Request::Stop { .. });
+    rig.fake.wait("a stop of what is not known", |world| world.log.iter().any(|request| is_stop(&request)));
+    rig.fake.bear(job);
+    rig.run(stopping).unwrap().unwrap();
+    let view = rig.wait_state(job, JobState::Ended(EndState::Stopped));
+    assert_eq!(view.job.stop.map(|stop| stop.by).as_deref(), Some("alice"));
+    starting.abort();
+}
+
+#[test]
 fn a_signal_reaches_a_running_job_and_no_other() {
     let rig = Rig::new();
     let job = rig.running();
