@@ -4,13 +4,15 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+
+use crate::executor::log;
 
 const ROTATE_AT: u64 = 64 * 1024 * 1024;
 const HEAD_EVERY: u64 = 1000;
@@ -44,7 +46,7 @@ impl Audit {
             last = std::mem::take(&mut line);
         }
         if !line.is_empty() {
-            eprintln!("<4>airlock-executor: {}: the last line was torn, {} bytes cut off", path.display(), line.len());
+            log(4, &format!("{}: the last line was torn, {} bytes cut off", path.display(), line.len()));
             file.set_len(length)?;
         }
         let (mut seq, mut head) = (0, GENESIS.to_owned());
@@ -54,6 +56,9 @@ impl Audit {
             let not_one = || io::Error::new(io::ErrorKind::InvalidData, "its last line is not one of a trail");
             (seq, head) = end().ok_or_else(not_one)?;
         }
+        if file.metadata()?.nlink() > 1 {
+            std::fs::remove_file(set_aside(path, seq))?; // a rotation that was cut short: the file is still the one in use
+        }
         Ok(Self { path: path.into(), file, length, seq, head, bounded: (None, 0, 0) })
     }
 
@@ -61,19 +66,29 @@ impl Audit {
     /// knows, or marked as claimed.
     pub fn write(&mut self, event: &str, fields: &[(&str, Value)]) -> io::Result<()> {
         if self.length >= ROTATE_AT {
-            // The chain goes on in a new file, whose first line says so.
-            self.tell_head();
-            let old = format!("{}.{}", self.path.display(), self.seq);
-            std::fs::rename(&self.path, &old)?;
-            self.file = OpenOptions::new().create_new(true).read(true).append(true).mode(0o600).open(&self.path)?;
-            self.length = 0;
-            self.append("rotated", &[("file", old.into())])?;
+            self.rotate()?;
         }
         self.append(event, fields)
     }
 
-    /// As `write`, for what a peer can cause at will: at most so many lines a second; what is left out is counted in the next.
-    pub fn write_bounded(&mut self, event: &str, fields: &[(&str, Value)]) -> io::Result<()> {
+    // The chain goes on in a new file, whose first line says so. Whatever fails or is cut short in here, the path has its whole chain.
+    fn rotate(&mut self) -> io::Result<()> {
+        self.tell_head();
+        let (old, new) = (set_aside(&self.path, self.seq), self.path.with_extension("new"));
+        let _ = (std::fs::remove_file(&new), std::fs::remove_file(&old)); // of an attempt before
+        let file = OpenOptions::new().create_new(true).read(true).append(true).mode(0o600).open(&new)?;
+        let (path, head) = (self.path.clone(), self.head.clone());
+        let mut next = Self { path, file, length: 0, seq: self.seq, head, bounded: self.bounded };
+        next.append("rotated", &[("file", old.to_string_lossy().into())])?;
+        std::fs::hard_link(&self.path, &old)?;
+        std::fs::rename(&new, &self.path)?;
+        *self = next;
+        Ok(())
+    }
+
+    /// As `write`, for what a peer can cause at will: at most so many lines a second; what is left out is counted in the next. Whether
+    /// it was written.
+    pub fn write_bounded(&mut self, event: &str, fields: &[(&str, Value)]) -> io::Result<bool> {
         let now = Instant::now();
         let (since, count, suppressed) = &mut self.bounded;
         if since.is_none_or(|at| now.duration_since(at) >= Duration::from_secs(1)) {
@@ -82,10 +97,10 @@ impl Audit {
         *count = count.saturating_add(1);
         if *count > BOUNDED_PER_SECOND {
             *suppressed = suppressed.saturating_add(1);
-            return Ok(());
+            return Ok(false);
         }
         let before = Some(std::mem::take(suppressed)).filter(|n| *n > 0);
-        self.write(event, &[fields, &[("suppressed", before.into())]].concat())
+        self.write(event, &[fields, &[("suppressed", before.into())]].concat()).map(|()| true)
     }
 
     // The hash covers the line's own text up to itself, so there is no second form of a line to agree on.
@@ -114,8 +129,13 @@ impl Audit {
 
     /// Writes the head of the chain to the journal, where it cannot be changed together with the file.
     pub fn tell_head(&self) {
-        eprintln!("<5>airlock-executor: audit head {} {}", self.seq, self.head);
+        log(5, &format!("audit head {} {}", self.seq, self.head));
     }
+}
+
+// Where a full file goes.
+fn set_aside(path: &Path, seq: u64) -> PathBuf {
+    format!("{}.{seq}", path.display()).into()
 }
 
 /// Lower-case hexadecimal.

@@ -1,6 +1,6 @@
 //! From an admitted plan to a keeper that brings the command to life. Steps 1 to 5 of AUDIT.md; whatever fails is undone.
 
-use std::{ffi::CString, path::Path};
+use std::{ffi::CString, fs::File, io::Write, path::Path};
 
 use ipc_protocol::{StartError, Step};
 use rustix::{
@@ -171,14 +171,10 @@ fn bounded(plan: &Plan) -> Box<Plan> {
 }
 
 fn seal(bytes: &[u8]) -> Result<OwnedFd, Errno> {
-    let file = memfd("airlock-plan")?;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let written = rustix::io::write(&file, rest)?;
-        rest = rest.get(written..).unwrap_or_default();
-    }
+    let mut file = File::from(memfd("airlock-plan")?);
+    file.write_all(bytes).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
     fcntl_add_seals(&file, SEALS)?;
-    Ok(file)
+    Ok(file.into())
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub fn run(path: &Path) -> ExitCode {
 /// ends nothing; for the package, before it restarts the executor.
 pub fn adopt_dry_run(path: &Path) -> Result<(), String> {
     let config = Config::load(path)?;
-    let hierarchy = Hierarchy::open(&config.cgroup, &config.ceilings, config.io_device.clone())?;
+    let hierarchy = Hierarchy::open(&config.cgroup, config.io_device.clone())?;
     let groups = hierarchy.job_ids().map_err(|e| format!("cgroups of jobs: {e}"))?;
     let all = keepers(&hierarchy)?;
     let refused = all.iter().filter_map(|(pid, adopted)| match adopted {
@@ -96,10 +96,8 @@ fn check_host(report: &mut Report, config: &Config) {
     if device.is_none() {
         report.warn("io", "work_dir is on no block device of its own: io limits are refused; set io_device");
     }
-    let hierarchy = Hierarchy::open(&config.cgroup, &config.ceilings, device);
-    if let Some(hierarchy) = report
-        .result("cgroups", hierarchy, |h| format!("{}, {} (ceilings written and read back)", h.kind(), config.cgroup))
-    {
+    let hierarchy = Hierarchy::open(&config.cgroup, device);
+    if let Some(hierarchy) = report.result("cgroups", hierarchy, |h| format!("{}, {}", h.kind(), config.cgroup)) {
         for missing in hierarchy.missing() {
             report
                 .warn("cgroups", &format!("there is no {missing:?} controller: jobs that need its limit are refused"));

@@ -49,27 +49,18 @@ pub fn make(path: &Path, group: u32) -> Result<OwnedFd, String> {
         Err(errno) => return Err(fail("unlink", errno)),
     }
     let socket = unix().map_err(|e| fail("socket", e))?;
-    // Nobody but root until the group is set.
-    let before = rustix::process::umask(Mode::from_raw_mode(0o177));
-    let bound = bind(&socket, &address);
-    rustix::process::umask(before);
-    bound.map_err(|e| fail("bind", e))?;
+    // Nobody can connect before it listens, and by then it has its group and mode.
+    bind(&socket, &address).map_err(|e| fail("bind", e))?;
     rustix::fs::chown(path, Some(Uid::ROOT), Some(Gid::from_raw(group))).map_err(|e| fail("chown", e))?;
     rustix::fs::chmod(path, Mode::from_raw_mode(0o660)).map_err(|e| fail("chmod", e))?;
     listen(&socket, 64).map_err(|e| fail("listen", e))?;
     Ok(socket)
 }
 
-/// Tells the service manager how the executor stands: `Ready` when it serves, `Watchdog` while its loop turns.
-pub fn notify(state: sd_notify::NotifyState<'_>) {
-    let _ = sd_notify::notify(&[state]);
-}
-
-/// Tells it that the configuration is being read again.
-pub fn notify_reloading() {
-    if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading, now]);
-    }
+/// Tells the service manager how the executor stands: `Ready` when it serves, `Watchdog` while its loop turns, `Reloading` with the time
+/// while the configuration is read again.
+pub fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    let _ = sd_notify::notify(states);
 }
 
 /// "major:minor" of the disk that holds a folder, for io limits; `None` where the file system has no device of its own.

@@ -92,7 +92,7 @@ fn serve(path: &Path) -> Result<(), String> {
     let mut executor = Executor::open(PathBuf::from(path), config, listener, midwife)?;
     // Behind the probe: a build with kill points has read there where it is to die.
     sys::wipe_environment();
-    listener::notify(sd_notify::NotifyState::Ready);
+    listener::notify(&[sd_notify::NotifyState::Ready]);
     log(5, &format!("airlock-executor {BUILD} serves"));
     executor.run()
 }
@@ -113,10 +113,8 @@ fn clean_descriptors(keep_socket: bool) -> Result<(), String> {
 /// Gives up every capability but [`KEPT`] and hides this process's memory from others of uid 0.
 fn confine(namespaces: bool) -> Result<(), String> {
     let fail = |what: &'static str| move |errno: rustix::io::Errno| format!("{what}: {errno}");
-    let kept = KEPT
-        .into_iter()
-        .filter(|cap| namespaces || *cap != CapabilitySet::SYS_ADMIN)
-        .fold(CapabilitySet::empty(), |set, cap| set | cap);
+    let mut kept: CapabilitySet = KEPT.into_iter().collect();
+    kept.set(CapabilitySet::SYS_ADMIN, namespaces);
     let have = capabilities(None).map_err(fail("capabilities"))?;
     let lacking = kept.difference(have.permitted);
     if !lacking.is_empty() {

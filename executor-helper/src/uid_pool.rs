@@ -25,10 +25,11 @@ impl UidPool {
         (0..self.count).filter_map(from).find(|uid| !self.busy.contains(uid))
     }
 
-    /// Marks a uid as used; the next search begins behind it.
+    /// Marks a uid as used; the next search begins behind it, unless it was used already.
     pub fn take(&mut self, uid: u32) {
-        self.busy.insert(uid);
-        self.next = uid.saturating_sub(self.first).saturating_add(1).checked_rem(self.count).unwrap_or(0);
+        if self.busy.insert(uid) {
+            self.next = uid.saturating_sub(self.first).saturating_add(1).checked_rem(self.count).unwrap_or(0);
+        }
     }
 
     /// Gives it back.
@@ -38,9 +39,7 @@ impl UidPool {
 
     /// Other bounds after a reload; what is taken stays taken.
     pub fn resize(&mut self, UidRange { first, count }: UidRange) {
-        if (first, count) != (self.first, self.count) {
-            (self.first, self.count, self.next) = (first, count, 0);
-        }
+        (self.first, self.count) = (first, count);
     }
 }
 

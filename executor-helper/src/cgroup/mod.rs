@@ -75,9 +75,8 @@ pub struct Hierarchy {
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 impl Hierarchy {
-    /// Finds the hierarchies, makes the groups that are missing, moves the unit's holder aside and sets the ceilings. The error says why
-    /// the host's cgroups cannot be used and what to do, in a sentence.
-    pub fn open(cgroup: &str, ceilings: &Ceilings, io_device: Option<String>) -> Result<Self, String> {
+    /// Finds the hierarchies, makes the groups that are missing, and moves the unit's holder aside. The error says why the host's cgroups cannot be used and what to do, in a sentence.
+    pub fn open(cgroup: &str, io_device: Option<String>) -> Result<Self, String> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|e| format!("/proc/self/mountinfo: {e}"))?;
         let root = mount_points(&mounts, "cgroup2", None).next().ok_or(
             "this host has no cgroup v2 mount; boot with systemd.unified_cgroup_hierarchy=1, or mount cgroup2 at /sys/fs/cgroup/unified",
@@ -102,12 +101,10 @@ impl Hierarchy {
         };
         let [cpu, memory, pids, io] = CONTROLLERS.map(|(_, v2, v1)| place(v2, v1));
         let places = [cpu?, memory?, pids?, io?];
-        let hierarchy = Self { holder, keepers: keepers?, sweepers: sweepers?, jobs: jobs?, places, io_device };
-        hierarchy.set_ceilings(ceilings)?;
-        Ok(hierarchy)
+        Ok(Self { holder, keepers: keepers?, sweepers: sweepers?, jobs: jobs?, places, io_device })
     }
 
-    /// Sets the bounds over all jobs; done again when the configuration changes.
+    /// Sets the bounds over all jobs; done at the start, and again when the configuration changes.
     pub fn set_ceilings(&self, ceilings: &Ceilings) -> Result<(), String> {
         let mut limits =
             Limits::default().with(Limit::Memory, ceilings.memory & !4095).with(Limit::Pids, ceilings.pids);

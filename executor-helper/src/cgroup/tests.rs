@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use super::{Hierarchy, mount_points};
-use crate::config::Ceilings;
 
 const HYBRID: &str = "\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -47,16 +46,7 @@ fn a_unit_that_does_not_run_is_named_and_its_group_is_not_made() {
         println!("skipped: a_unit_that_does_not_run_is_named_and_its_group_is_not_made: no cgroup v2 is mounted");
         return;
     };
-    let ceilings = Ceilings {
-        jobs: 1,
-        memory: 1 << 30,
-        cpu: None,
-        pids: 100,
-        starts_per_second: 1,
-        output_in_flight: 0,
-        input_in_flight: 0,
-    };
-    let opened = Hierarchy::open("airlock-none-such.service", &ceilings, None);
+    let opened = Hierarchy::open("airlock-none-such.service", None);
     let said = opened.err().unwrap_or_default();
     assert!(said.contains("systemctl start airlock-none-such.service"), "{said}");
     assert!(!root.join("airlock-none-such.service").exists(), "a group that only systemd may make was made");

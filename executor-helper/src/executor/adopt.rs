@@ -19,6 +19,7 @@ use crate::{
     cgroup::{Hierarchy, JobGroup},
     job::Job,
     plan::{Plan, Sweep, now_ns, timespec},
+    spool::Spool,
 };
 
 impl Executor {
@@ -48,10 +49,8 @@ impl Executor {
 
     fn take_over(&mut self, body: Body, plan: Plan) -> Result<(), String> {
         self.epoch_seen = self.epoch_seen.max(plan.epoch);
-        let [out, err] = &body.spools;
-        let offsets =
-            [out.offsets(), err.offsets()].map(|o| o.map_err(|e| format!("cannot take over a job: its spool: {e}")));
-        let [out, err] = offsets;
+        let offsets = |spool: &Spool| spool.offsets().map_err(|e| format!("cannot take over a job: its spool: {e}"));
+        let [out, err] = body.spools.each_ref().map(offsets);
         let job = Job::adopted(plan.entry.clone(), [out?, err?], body.stopping(), now_ns());
         let fields = [("job", json!(plan.entry.job.to_string())), ("uid", json!(plan.entry.uid))];
         let _ = self.audit.write("adopted", &fields);

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Executor, Held, log, requests::asked};
 use crate::{
-    admission::{JobPlan, Refused, admit, fingerprint, shown},
+    admission::{JobPlan, Refused, admit, fingerprint, printable, shown},
     audit::hex,
     job::{Input, Job},
 };
@@ -44,7 +44,9 @@ impl Executor {
         if let Err(Refused { refusal, field, message }) = refused {
             let fields = [("why", json!(message)), ("argv", words(spawn.argv.iter().map(Vec::as_slice)))];
             let line = [&asked(spawn.job, &spawn.claimed), &fields[..]].concat();
-            let _ = self.audit.write_bounded("refused", &line);
+            if let Ok(true) = self.audit.write_bounded("refused", &line) {
+                log(5, &format!("refused request {}: {message}", printable(spawn.claimed.request.as_bytes())));
+            }
             self.tell(&Answer::Refused { job: spawn.job, refusal, field, message });
         }
     }

@@ -74,7 +74,7 @@ impl Executor {
         }
         if self.live == Some(token) {
             self.live = None;
-            self.inputs.clear();
+            self.inputs.waiting.clear();
             self.ready.clear();
             let serials: Vec<u64> = self.jobs.keys().copied().collect();
             serials.into_iter().for_each(|serial| self.happen(serial, Input::Disconnected));

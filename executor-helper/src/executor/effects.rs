@@ -1,6 +1,7 @@
 //! What the life cycle of a job (job.rs) wants done, done.
 
 use ipc_protocol::{Stream, output_prefix};
+use rustix::pipe::fcntl_getpipe_size;
 
 use super::{Executor, Held, log, requests};
 use crate::{
@@ -9,9 +10,6 @@ use crate::{
     job::{Chunk, Effect, Input, Violation},
     plan::now_ns,
 };
-
-/// The most that fs.pipe-max-size lets an unprivileged process make of a pipe, by default.
-const PIPE_MAX: u64 = 1024 * 1024;
 
 impl Executor {
     /// Something happens to a job. What the frontend is to blame for closes its connection.
@@ -96,13 +94,14 @@ impl Executor {
     // Takes what a pipe has, as far as there is room; the job that writes more waits in its write until an acknowledgement makes some.
     fn pump(&mut self, serial: u64, stream: Stream) {
         loop {
-            let ceiling = self.config.ceilings.output_in_flight.saturating_sub(self.in_flight);
-            let room = self.jobs.get_mut(&serial).map_or(0, |held| held.job.room(stream));
-            // No memory for the spool is the host's trouble: wait as if the ceiling were reached.
+            let (half, jobs) = (self.config.ceilings.output_in_flight / 2, self.config.ceilings.jobs);
+            let held = self.jobs.get_mut(&serial);
+            let (room, own) = held.map_or((0, 0), |held| (held.job.room(stream), held.job.in_flight()));
+            // Half is for whoever comes first. Of the other half each job has its share, so that nobody's keeps another's from writing.
+            let share = half.checked_div(jobs).unwrap_or(0).saturating_sub(own);
+            let ceiling = half.saturating_sub(self.in_flight).max(share);
             self.starved |= room > 0 && ceiling == 0;
-            let taken = self.take(serial, stream, room.min(ceiling));
-            self.starved |= taken.is_none();
-            if taken.unwrap_or(0) == 0 {
+            if self.take(serial, stream, room.min(ceiling)).unwrap_or(0) == 0 {
                 return;
             }
         }
@@ -122,6 +121,8 @@ impl Executor {
             }
             Err(errno) => {
                 log(3, &format!("output of job {}: {errno}", held.job.id()));
+                // No memory for the spool is the host's trouble: wait as if the ceiling were reached.
+                self.starved = true;
                 None
             }
         }
@@ -134,8 +135,10 @@ impl Executor {
         }
         let serials: Vec<u64> = self.jobs.keys().copied().collect();
         for (serial, stream) in serials.into_iter().flat_map(|serial| Stream::BOTH.map(|stream| (serial, stream))) {
-            let held = self.jobs.get_mut(&serial);
-            if held.and_then(|held| held.body.as_mut()).is_some_and(|body| body.spool(stream).readable) {
+            let Some(held) = self.jobs.get_mut(&serial) else { continue };
+            if held.job.has_ended() {
+                self.drain(serial);
+            } else if held.body.as_mut().is_some_and(|body| body.spool(stream).readable) {
                 self.pump(serial, stream);
             }
         }
@@ -145,12 +148,14 @@ impl Executor {
     // outside the job may hold it and go on writing: what fits into one is all that is taken.
     fn drain(&mut self, serial: u64) {
         for stream in Stream::BOTH {
-            let mut left = PIPE_MAX;
+            let spool = self.jobs.get_mut(&serial).and_then(|held| held.body.as_mut()).map(|body| body.spool(stream));
+            let pipe = spool.and_then(|spool| fcntl_getpipe_size(spool.pipe.as_ref()?).ok());
+            let mut left = pipe.unwrap_or(0) as u64;
             loop {
                 match self.take(serial, stream, left) {
                     Some(0) => break,
                     Some(bytes) => left = left.saturating_sub(bytes),
-                    // Without memory for the spool the rest waits in the pipe for the next acknowledgement.
+                    // Without memory for the spool the rest waits in the pipe.
                     None => return,
                 }
             }

@@ -50,10 +50,7 @@ impl Executor {
     /// Follows the keeper's record to where it stands.
     pub(super) fn look(&mut self, serial: u64) {
         let Some(held) = self.jobs.get(&serial) else { return };
-        let Some((body, record)) = held.body.as_ref().and_then(|body| body.record().map(|record| (body, record)))
-        else {
-            return;
-        };
+        let Some((body, record)) = held.body.as_ref().and_then(|body| Some((body, body.record()?))) else { return };
         if record.started_ns > 0 && *held.job.life() == Life::Starting {
             let pid = body.command_pid(record.pidfd).unwrap_or(0);
             let (started_ns, deadline_ns) = (record.started_ns, record.deadline_ns);
@@ -84,8 +81,9 @@ impl Executor {
         }
         serials.into_iter().for_each(|serial| self.lose(serial, LostReason::JobsUnitStopped));
         let device = self.hierarchy.io_device.clone();
-        if let Ok(hierarchy) = Hierarchy::open(&self.config.cgroup, &self.config.ceilings, device)
+        if let Ok(hierarchy) = Hierarchy::open(&self.config.cgroup, device)
             && hierarchy.is_alive()
+            && hierarchy.set_ceilings(&self.config.ceilings).is_ok()
         {
             log(5, "the cgroups are there again: jobs can start");
             self.hierarchy = hierarchy;

@@ -21,11 +21,11 @@ use crate::admission::{JobPlan, Refused};
 #[derive(Debug)]
 pub(super) struct Inputs {
     folder: OwnedFd,
-    waiting: HashMap<JobId, Result<Input, String>>,
+    pub waiting: HashMap<JobId, Result<Input, String>>,
 }
 
 #[derive(Debug)]
-struct Input {
+pub(super) struct Input {
     file: File,
     bytes: u64,
     hash: Sha256,
@@ -81,11 +81,6 @@ impl Inputs {
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let reopened = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         reopened.map(Some).map_err(|e| host(format!("input cannot be opened: {e}")))
-    }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.waiting.clear();
     }
 }
 

@@ -12,6 +12,7 @@ mod requests;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ffi::CString,
+    io::Write,
     path::PathBuf,
     time::Instant,
 };
@@ -23,6 +24,7 @@ use rustix::{
     io::Errno,
     process::Pid,
 };
+use sd_notify::NotifyState;
 use serde_json::json;
 
 pub use adopt::keepers;
@@ -110,7 +112,8 @@ impl Executor {
         let signals = sys::signal_descriptor(&signals).map_err(|e| format!("signals: {e}"))?;
         let inputs = inputs::Inputs::open(&config.work_dir)?;
         let io_device = config.io_device.clone().or_else(|| listener::block_device_of(&config.work_dir));
-        let hierarchy = Hierarchy::open(&config.cgroup, &config.ceilings, io_device)?;
+        let hierarchy = Hierarchy::open(&config.cgroup, io_device)?;
+        hierarchy.set_ceilings(&config.ceilings)?;
         let audit = Audit::open(&config.audit).map_err(|e| format!("{}: {e}", config.audit.display()))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| format!("epoll: {e}"))?;
         let mut somewhere = [0u8; 4];
@@ -209,7 +212,7 @@ impl Executor {
         self.check_sweeps(now);
         if self.looked_ns.saturating_add(LOOK_EVERY_NS) <= now {
             self.looked_ns = now;
-            listener::notify(sd_notify::NotifyState::Watchdog);
+            listener::notify(&[NotifyState::Watchdog]);
             self.feed_starved();
             if !self.hierarchy.is_alive() {
                 self.lose_everything();
@@ -232,7 +235,8 @@ impl Executor {
 
     // The old configuration stays in force when the new one is bad.
     fn reload(&mut self) {
-        listener::notify_reloading();
+        let now = NotifyState::monotonic_usec_now();
+        now.into_iter().for_each(|now| listener::notify(&[NotifyState::Reloading, now]));
         let loaded = Config::load(&self.config_path);
         match loaded.and_then(|new| self.hierarchy.set_ceilings(&new.ceilings).map(|()| new)) {
             Ok(new) => {
@@ -243,15 +247,17 @@ impl Executor {
                 log(5, "configuration reloaded");
             }
             Err(error) => {
+                // Some of the new ceilings may stand already.
+                let _ = self.hierarchy.set_ceilings(&self.config.ceilings);
                 let _ = self.audit.write("reload-refused", &[("why", json!(error))]);
                 log(3, &format!("{error}; the configuration in force stays"));
             }
         }
-        listener::notify(sd_notify::NotifyState::Ready);
+        listener::notify(&[NotifyState::Ready]);
     }
 }
 
-/// One line for the journal, with its priority.
+/// One line for the journal, with its priority. One that cannot be written is lost; eprintln would end the executor for it.
 pub(crate) fn log(priority: u8, message: &str) {
-    eprintln!("<{priority}>airlock-executor: {message}");
+    let _ = writeln!(std::io::stderr(), "<{priority}>airlock-executor: {message}");
 }

@@ -26,11 +26,12 @@ pub fn run(timeout_ms: Option<u64>, made: &Made, records: &mut Records) -> Resul
     records.record.pidfd = made.child.pidfd.as_raw_fd();
     records.record.deadline_ns = deadline.unwrap_or(0);
     let mut wake_at = deadline;
-    let mut report = Some(Report { bytes: [0; 64], length: 0 });
+    let (mut report, mut more) = (Some(Report { bytes: [0; 64], length: 0 }), false);
     loop {
         // The report first, then the command; a pipe that has ended would else be reported for ever.
         let first = if report.is_some() { &made.report } else { &made.child.pidfd };
-        wait([first, made.orphans.as_ref().unwrap_or(first)], wake_at.map(|at| at.saturating_sub(boot_ns())))?;
+        let left = if more { Some(0) } else { wake_at.map(|at| at.saturating_sub(boot_ns())) };
+        wait([first, made.orphans.as_ref().unwrap_or(first)], left)?;
         if let Some(open) = &mut report
             && open.read(&made.report)?
         {
@@ -47,7 +48,7 @@ pub fn run(timeout_ms: Option<u64>, made: &Made, records: &mut Records) -> Resul
             report = None;
         }
         if let Some(orphans) = &made.orphans {
-            reap(orphans, made.child.pid)?;
+            more = reap(orphans, made.child.pid)?;
         }
         // First it is only noted: the executor asks the command to stop. Then it is the keeper that ends it.
         if wake_at.is_some_and(|at| at <= boot_ns()) {
@@ -103,17 +104,15 @@ fn end_the_rest(made: &Made) -> Result<(), Errno> {
     }
 }
 
-// Waits for every ended orphan and never for the command: when that is the one found, the end has come and the rest is killed.
-fn reap(orphans: &OwnedFd, command: Pid) -> Result<(), Errno> {
-    let mut signals = [0u8; 128];
-    match rustix::io::read(orphans, &mut signals) {
-        Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
-        read => read?,
-    };
-    while let Some(pid) = sys::ended_child().unwrap_or(None).filter(|pid| *pid != command) {
+// Waits for ended orphans and never for the command: when that is the one found, the end has come and the rest is killed. Whether there
+// may be more: of a job that makes them faster than they go, only so many at a turn, or it would keep the deadline away.
+fn reap(orphans: &OwnedFd, command: Pid) -> Result<bool, Errno> {
+    let _ = rustix::io::read(orphans, &mut [0u8; 128]);
+    for _ in 0..64 {
+        let Some(pid) = sys::ended_child().unwrap_or(None).filter(|pid| *pid != command) else { return Ok(false) };
         waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// What the child wrote before its exec.

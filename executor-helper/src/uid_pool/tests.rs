@@ -69,6 +69,15 @@ fn after_other_bounds_what_is_taken_stays_taken() {
 }
 
 #[test]
+fn a_uid_that_is_taken_once_more_does_not_turn_the_pool_back() {
+    let mut pool = pool(5000, 10, 0);
+    let first = take(&mut pool);
+    assert_eq!([take(&mut pool), take(&mut pool)], [5001, 5002]);
+    pool.take(first);
+    assert_eq!(pool.peek(), Some(5003));
+}
+
+#[test]
 fn a_uid_from_outside_the_pool_harms_nothing() {
     let mut pool = pool(5000, 2, 0);
     for uid in [0, 4999, 5002, u32::MAX] {
