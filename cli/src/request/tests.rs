@@ -56,15 +56,17 @@ fn a_bad_value_is_answered_with_one_sentence_that_names_it() {
 
 #[test]
 fn the_options_of_other_tools_are_answered_with_what_to_write() {
-    let failure = build(&JobArgs { interactive: 1, ..args() }).unwrap_err();
+    let answer = |after, interactive, terminal| {
+        let refused = refuse_options_of_other_tools(after, &JobArgs { interactive, terminal, ..args() });
+        refused.err().map(|failure| failure.to_string())
+    };
     assert_eq!(
-        failure.to_string(),
+        answer("run", 1, 0).unwrap(),
         "-i after 'run' is not an option here; for standard input use --stdin, for an identity write airlock -i NAME run …"
     );
-    assert!(
-        build(&JobArgs { interactive: 1, terminal: 1, ..args() }).unwrap_err().to_string().starts_with("-it after")
-    );
-    assert!(build(&JobArgs { terminal: 1, ..args() }).is_err());
+    assert!(answer("start", 1, 1).unwrap().starts_with("-it after 'start'"));
+    assert!(answer("run", 0, 1).is_some());
+    assert_eq!(answer("run", 0, 0), None);
 }
 
 #[test]
