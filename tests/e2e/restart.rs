@@ -224,6 +224,36 @@ fn a_stopped_frontend_ends_its_streams_so_that_clients_come_back_or_say_how() {
 }
 
 #[test]
+fn waiting_and_following_end_as_left_when_the_connection_stays_away_and_in_time() {
+    let stack = Stack::start();
+    let job = stack.job_sh("echo ready; sleep 1000");
+    job.has_said("ready");
+    let ended = stack.job_sh("exit 0");
+    ended.end();
+    let begun = std::time::Instant::now();
+    // The one that has ended is told at once: then there is a connection, and the call for the other one is on it.
+    let wait = |options: [&str; 2]| {
+        let mut wait = stack.airlock("alice").arg("wait").args(options).args([ended.id(), job.id()]).start();
+        wait.wait_for_out(&ended.id()[..8]);
+        wait
+    };
+    let (give_up, in_time) = (wait(["--reconnect", "1s"]), wait(["--timeout", "8s"]));
+    let mut follower = stack.airlock("alice").args(["logs", "-f", "--reconnect", "1s", job.id()]).start();
+    follower.wait_for_out("ready");
+    stack.end("frontend", Signal::KILL);
+    for lost in [give_up, follower] {
+        let lost = lost.finish().ends_with(122);
+        assert!(lost.err().contains("no connection to"), "{lost}");
+    }
+    in_time.finish().ends_with(122);
+    assert!(
+        begun.elapsed() < scale::seconds(30),
+        "a time that is over ends the wait, whether or not the server is there"
+    );
+    stack.up().ends_with(0);
+}
+
+#[test]
 fn a_job_whose_keeper_and_executor_are_killed_is_lost_with_its_output_and_nobody_else_suffers() {
     let stack = Stack::start();
     let lost = stack.job_sh("head -c 100000 /dev/zero; echo over; sleep 1000");
