@@ -38,6 +38,7 @@ impl Audit {
     /// Opens or makes the trail and finds its head. A torn last line, which only a power cut leaves, is cut off and reported.
     pub fn open(path: &Path) -> io::Result<Self> {
         path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        let _ = std::fs::remove_file(beside(path, "new"));
         let file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
         let (mut length, mut line, mut last) = (0u64, Vec::new(), Vec::new());
         let mut reader = BufReader::new(&file);
@@ -57,7 +58,7 @@ impl Audit {
             (seq, head) = end().ok_or_else(not_one)?;
         }
         if file.metadata()?.nlink() > 1 {
-            std::fs::remove_file(set_aside(path, seq))?; // a rotation that was cut short: the file is still the one in use
+            std::fs::remove_file(beside(path, seq))?; // a rotation that was cut short: the file is still the one in use
         }
         Ok(Self { path: path.into(), file, length, seq, head, bounded: (None, 0, 0) })
     }
@@ -74,7 +75,7 @@ impl Audit {
     // The chain goes on in a new file, whose first line says so. Whatever fails or is cut short in here, the path has its whole chain.
     fn rotate(&mut self) -> io::Result<()> {
         self.tell_head();
-        let (old, new) = (set_aside(&self.path, self.seq), self.path.with_extension("new"));
+        let (old, new) = (beside(&self.path, self.seq), beside(&self.path, "new"));
         let _ = (std::fs::remove_file(&new), std::fs::remove_file(&old)); // of an attempt before
         let file = OpenOptions::new().create_new(true).read(true).append(true).mode(0o600).open(&new)?;
         let (path, head) = (self.path.clone(), self.head.clone());
@@ -133,9 +134,9 @@ impl Audit {
     }
 }
 
-// Where a full file goes.
-fn set_aside(path: &Path, seq: u64) -> PathBuf {
-    format!("{}.{seq}", path.display()).into()
+// Where a full file goes, by the number of its last line, and where the next one is begun.
+fn beside(path: &Path, what: impl std::fmt::Display) -> PathBuf {
+    format!("{}.{what}", path.display()).into()
 }
 
 /// Lower-case hexadecimal.

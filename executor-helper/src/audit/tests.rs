@@ -155,11 +155,11 @@ fn a_full_file_is_set_aside_and_the_chain_goes_on() {
 #[test]
 fn a_rotation_that_was_cut_short_leaves_one_whole_trail() {
     let trail = Trail::of(3);
-    let [old, new] = ["jsonl.3", "new"].map(|extension| trail.path().with_extension(extension));
+    let [old, new] = ["jsonl.3", "jsonl.new"].map(|extension| trail.path().with_extension(extension));
     fs::hard_link(trail.path(), &old).unwrap();
     fs::write(&new, "{\"seq\":4").unwrap();
     let mut audit = trail.open();
-    assert!(!old.exists(), "the file is still the one in use");
+    assert!(!old.exists() && !new.exists(), "the file is still the one in use");
     audit.write("started", &[]).unwrap();
     assert_eq!(trail.verify(None).unwrap().0, 4);
     audit.length = super::ROTATE_AT;
@@ -172,7 +172,7 @@ fn a_rotation_that_fails_changes_nothing_and_is_tried_again() {
     let trail = Trail::of(3);
     let mut audit = trail.open();
     audit.length = super::ROTATE_AT;
-    let in_the_way = trail.path().with_extension("new");
+    let in_the_way = trail.path().with_extension("jsonl.new");
     fs::create_dir(&in_the_way).unwrap();
     assert!(audit.write("started", &[]).is_err());
     assert_eq!(trail.verify(None).unwrap().0, 3);

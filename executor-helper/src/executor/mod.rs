@@ -235,8 +235,7 @@ impl Executor {
 
     // The old configuration stays in force when the new one is bad.
     fn reload(&mut self) {
-        let now = NotifyState::monotonic_usec_now();
-        now.into_iter().for_each(|now| listener::notify(&[NotifyState::Reloading, now]));
+        NotifyState::monotonic_usec_now().into_iter().for_each(|now| listener::notify(&[NotifyState::Reloading, now]));
         let loaded = Config::load(&self.config_path);
         match loaded.and_then(|new| self.hierarchy.set_ceilings(&new.ceilings).map(|()| new)) {
             Ok(new) => {
