@@ -21,6 +21,8 @@ pub struct FakeJob {
     pub acked: [u64; 2],
     pub end: Option<(End, Facts)>,
     pub told_end: bool,
+    /// Who asked first for its end.
+    pub stop: Option<StopFact>,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +45,8 @@ pub struct World {
     pub released: Vec<JobId>,
     /// Requests to stop that it loses.
     pub deaf_to_stops: u32,
+    /// Jobs go on after a stop until the test ends them.
+    pub jobs_outlive_stops: bool,
 }
 
 /// What the fake does with a Spawn.
@@ -286,11 +290,13 @@ impl FakeExecutor {
                     };
                     say(&world, &Answer::Stopped { job, outcome });
                     if outcome == SignalOutcome::Sent {
-                        let stop = Some(StopFact { by: by.owner, signal, at_ns: 5 });
-                        let end = End::Signaled { signal, core: false };
-                        let facts = Facts { stop, ..Facts::default() };
-                        world.jobs.get_mut(&job).expect("known").end = Some((end, facts));
-                        tell_end(&mut world, job);
+                        let outlived = world.jobs_outlive_stops;
+                        let known = world.jobs.get_mut(&job).expect("known");
+                        known.stop.get_or_insert(StopFact { by: by.owner, signal, at_ns: 5 });
+                        if !outlived {
+                            known.end = Some((End::Signaled { signal, core: false }, Facts::default()));
+                            tell_end(&mut world, job);
+                        }
                     }
                 }
                 Request::Signal { job, .. } => {
@@ -315,8 +321,16 @@ fn spawned(world: &mut World, spawn: Spawn) {
         OnSpawn::Start | OnSpawn::StartAndEnd(_) | OnSpawn::StartAndBreak => {
             let phase = Phase::Started { pid: 4711, started_ns: 1_000_000 };
             let input = world.inputs.remove(&job).unwrap_or_default();
-            let new =
-                FakeJob { spawn, input, phase, output: Default::default(), acked: [0; 2], end: None, told_end: false };
+            let new = FakeJob {
+                spawn,
+                input,
+                phase,
+                output: Default::default(),
+                acked: [0; 2],
+                end: None,
+                told_end: false,
+                stop: None,
+            };
             world.jobs.entry(job).or_insert(new);
             if matches!(step, OnSpawn::StartAndBreak) {
                 return break_off(world);
@@ -347,7 +361,8 @@ fn break_off(world: &mut World) {
 
 fn tell_end(world: &mut World, job: JobId) {
     let known = world.jobs.get_mut(&job).expect("the job exists");
-    let Some((end, facts)) = known.end.clone() else { return };
+    let Some((end, mut facts)) = known.end.clone() else { return };
+    facts.stop = facts.stop.or(known.stop.clone());
     known.told_end = true;
     let totals = [known.output[0].len() as u64, known.output[1].len() as u64];
     say(world, &Answer::Exited { job, end, facts: Box::new(facts), totals, ended_ns: 9_000_000 });

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ipc_protocol::{Claimed, JobId, Request};
+use ipc_protocol::{Claimed, JobId, Request, SignalOutcome, StopFact};
 
-use super::Core;
-use super::live::{LiveJob, Progress};
+use super::live::{AskKind, LiveJob, Progress};
 use super::machine::{Effect, Input};
 use super::start::AskError;
 use super::told::{Born, Refused};
+use super::{Core, now_ns};
 use crate::output::GapReason;
 use crate::store::Change;
 
@@ -24,6 +24,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long a job has between the signal and the kill when its log is full and it is to be stopped.
 const FULL_GRACE_MS: u64 = 10_000;
 const SIGTERM: u8 = 15;
+/// Who asks for the stop of such a job.
+const OUTPUT_LIMIT: &str = "output limit";
 
 impl Core {
     /// Takes an input and does what follows. Requests go out on the live connection; without one, the next list says what is to
@@ -46,6 +48,9 @@ impl Core {
     /// Carries out one effect. `Append` and `Adopt` belong to whoever has the bytes and the list's entry.
     pub(super) fn perform(self: &Arc<Self>, job: &Arc<LiveJob>, effect: Effect, requests: &mut Vec<Request>) {
         kill_point!(before(&effect));
+        if effect == Effect::Stop {
+            self.note_stop(job);
+        }
         if let Some(request) = request_of(job.id, &effect) {
             return requests.push(request);
         }
@@ -123,6 +128,20 @@ impl Core {
         });
     }
 
+    /// A stop because of the output limit is recorded as anybody's is, once the executor has said that it took it. Expected
+    /// here, the answer is not taken for that to a user who asks at the same time.
+    fn note_stop(self: &Arc<Self>, job: &Arc<LiveJob>) {
+        let answer = job.expect(AskKind::Stop);
+        let (core, job) = (self.clone(), job.clone());
+        self.runtime.spawn(async move {
+            // Without an answer the next connection asks again.
+            if let Ok(SignalOutcome::Sent) = answer.await {
+                let fact = StopFact { by: OUTPUT_LIMIT.into(), signal: SIGTERM, at_ns: now_ns() };
+                core.persist(&job, "the stop", || core.store.update(job.id, Change::StopAsked(fact.clone()))).await;
+            }
+        });
+    }
+
     /// The record goes, and with it the claim on request id and name.
     fn remove_record(self: &Arc<Self>, job: &Arc<LiveJob>, refused: Option<Refused>) {
         {
@@ -176,7 +195,7 @@ pub(super) fn request_of(job: JobId, effect: &Effect) -> Option<Request> {
         Effect::Ack { stream, offset } => Some(Request::Ack { job, stream, offset }),
         Effect::Release => Some(Request::Release { job }),
         Effect::Stop => {
-            let by = Claimed { owner: "output limit".into(), ..Claimed::default() };
+            let by = Claimed { owner: OUTPUT_LIMIT.into(), ..Claimed::default() };
             Some(Request::Stop { job, signal: SIGTERM, grace_ms: FULL_GRACE_MS, by })
         }
         _ => None,

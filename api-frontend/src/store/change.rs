@@ -26,7 +26,7 @@ pub enum Change {
         /// In force.
         limits: Limits,
     },
-    /// Somebody asked for its end. The first one who did is kept.
+    /// Somebody asked for its end. The first one who is recorded is kept while the job lives.
     StopAsked(StopFact),
     /// It is over.
     Ended(Box<Ended>),
@@ -45,7 +45,8 @@ pub struct Ended {
     pub oom_kills: u64,
     /// The deadline ended it.
     pub deadline_hit: bool,
-    /// Who asked first for its end, as the executor tells; kept when nobody is recorded yet.
+    /// Who asked first for its end. The executor knows the order in which it was asked, so its word stands above what was recorded
+    /// on the way.
     pub stop: Option<StopFact>,
     /// What it used, where that is known.
     pub usage: Option<Usage>,
@@ -134,7 +135,7 @@ pub(super) fn update(connection: &Connection, id: JobId, change: &Change) -> Res
         Change::Started { pid, uid, started_ns, limits } => {
             started(connection, id, state, (*pid, *uid, *started_ns), limits)?;
         }
-        Change::StopAsked(stop) => set_stop(connection, id, state, stop)?,
+        Change::StopAsked(stop) => set_stop(connection, id, state, job.stop.as_ref().unwrap_or(stop))?,
         Change::Ended(ended) => {
             if let Some(stop) = &ended.stop {
                 set_stop(connection, id, job.state, stop)?;
@@ -182,10 +183,10 @@ fn started(
     Ok(())
 }
 
-/// Sets the state, and who asked for the end unless somebody did before.
+/// Sets the state, and who asked for the end.
 fn set_stop(connection: &Connection, id: JobId, state: JobState, stop: &StopFact) -> Result<(), StoreError> {
-    let sql = "UPDATE jobs SET state = :state, stop_signal = iif(stop_by IS NULL, :signal, stop_signal), \
-               stop_at_ns = iif(stop_by IS NULL, :at_ns, stop_at_ns), stop_by = coalesce(stop_by, :by) WHERE id = :id";
+    let sql =
+        "UPDATE jobs SET state = :state, stop_by = :by, stop_signal = :signal, stop_at_ns = :at_ns WHERE id = :id";
     prepare(connection, sql)?.execute(named_params! {
         ":id": id.to_string(),
         ":state": state.name(),

@@ -187,6 +187,46 @@ fn a_full_log_stops_the_job_when_that_is_asked_for() {
     assert!(view.output.missing >= 40_000, "{:?}", view.output);
 }
 
+fn stopped_by(view: &JobView) -> Option<&str> {
+    view.job.stop.as_ref().map(|stop| stop.by.as_str())
+}
+
+#[test]
+fn the_record_names_who_asked_first_for_the_end_when_the_output_limit_was_first() {
+    let rig = Rig::new();
+    rig.fake.world().jobs_outlive_stops = true;
+    let capped = StartAsk { output_limit: Some(10_000), output_full: Some(WhenFull::Stop), ..ask("r1") };
+    let job = rig.start(&alice(), capped).unwrap().job.id;
+    rig.fake.write(job, OUT, &vec![b'x'; 50_000]);
+    let view = rig.wait_state(job, JobState::Stopping);
+    assert_eq!(stopped_by(&view), Some("output limit"), "it can be seen while the job lives");
+    let jobs = rig.jobs();
+    let view = rig.run(async { jobs.stop(&alice(), &job.to_string(), 2, Duration::from_secs(10)).await }).unwrap();
+    assert_eq!((view.job.state, stopped_by(&view)), (JobState::Stopping, Some("output limit")));
+    rig.fake.exit(job, End::Exited(0), Facts::default());
+    let view = rig.wait_state(job, JobState::Ended(EndState::Stopped));
+    assert_eq!(stopped_by(&view), Some("output limit"));
+    assert_eq!(exit_status(EndState::Stopped, &view.job.end.clone().unwrap(), view.job.stop.as_ref()), Some(143));
+}
+
+#[test]
+fn the_record_names_who_asked_first_for_the_end_when_a_user_was_first() {
+    let rig = Rig::new();
+    rig.fake.world().jobs_outlive_stops = true;
+    let capped = StartAsk { output_limit: Some(10_000), output_full: Some(WhenFull::Stop), ..ask("r1") };
+    let job = rig.start(&alice(), capped).unwrap().job.id;
+    let jobs = rig.jobs();
+    let view = rig.run(async { jobs.stop(&alice(), &job.to_string(), 2, Duration::from_secs(10)).await }).unwrap();
+    assert_eq!((view.job.state, stopped_by(&view)), (JobState::Stopping, Some("alice")));
+    rig.fake.write(job, OUT, &vec![b'x'; 50_000]);
+    let by_limit = |request: &Request| matches!(request, Request::Stop { by, .. } if by.owner == "output limit");
+    rig.fake.wait("the stop of a full log", |world| world.log.iter().any(by_limit));
+    rig.fake.exit(job, End::Exited(0), Facts::default());
+    let view = rig.wait_state(job, JobState::Ended(EndState::Stopped));
+    assert_eq!(stopped_by(&view), Some("alice"));
+    assert_eq!(exit_status(EndState::Stopped, &view.job.end.clone().unwrap(), view.job.stop.as_ref()), Some(130));
+}
+
 #[test]
 fn a_full_log_makes_the_job_wait_when_that_is_asked_for() {
     let rig = Rig::new();

@@ -98,7 +98,8 @@ fn a_job_that_only_the_executor_knows_is_taken_over_with_its_claimed_owner() {
     };
     let phase = Phase::Started { pid: 99, started_ns: 1_000_000 };
     let output = [b"0123456789".to_vec(), Vec::new()];
-    let held = FakeJob { spawn, input: Vec::new(), phase, output, acked: [4, 0], end: None, told_end: false };
+    let held =
+        FakeJob { spawn, input: Vec::new(), phase, output, acked: [4, 0], end: None, told_end: false, stop: None };
     rig.fake.world().jobs.insert(id, held);
     rig.boot();
     rig.wait_connected();
@@ -127,8 +128,16 @@ fn an_end_that_was_recorded_and_not_released_is_released_at_the_next_connection(
         let phase = Phase::Started { pid: 1, started_ns: 1 };
         let end = Some((End::Exited(9), Facts::default()));
         let output = Default::default();
-        let again =
-            FakeJob { spawn: spawn.unwrap(), input: vec![], phase, output, acked: [0; 2], end, told_end: false };
+        let again = FakeJob {
+            spawn: spawn.unwrap(),
+            input: vec![],
+            phase,
+            output,
+            acked: [0; 2],
+            end,
+            told_end: false,
+            stop: None,
+        };
         world.jobs.insert(job, again);
     }
     rig.boot();

@@ -24,16 +24,34 @@ async fn a_life_is_recorded_from_birth_to_end() {
         how: HowEnded::Signaled { signal: 15, core: true },
         oom_kills: 2,
         deadline_hit: true,
-        stop: Some(stop("somebody later")),
+        stop: Some(stop("bob")),
         usage: Some(usage),
         ..finished(9)
     };
     let job = records.end(id(1), end.clone()).await;
     let job = records.again().store.get(job.id, &Scope::All).await.unwrap().unwrap();
     assert_eq!(job.state, JobState::Ended(EndState::Stopped));
-    assert_eq!(job.stop, Some(stop("bob")), "the first who asked is kept");
+    assert_eq!(job.stop, Some(stop("bob")));
     assert_eq!((job.end, job.usage, job.output), (Some(end.how), Some(usage), Some(end.output)));
     assert_eq!((job.oom_kills, job.deadline_hit, job.ended_ns), (2, true, Some(9_000_000_000)));
+}
+
+#[tokio::test]
+async fn who_asked_first_is_kept_and_the_executor_has_the_last_word_on_who_that_was() {
+    let records = Records::new();
+    records.create(new_job(1)).await;
+    records.store.update(id(1), started(5)).await.unwrap();
+    for by in ["bob", "root"] {
+        let job = records.store.update(id(1), Change::StopAsked(stop(by))).await.unwrap();
+        assert_eq!(job.stop, Some(stop("bob")));
+    }
+    let first = StopFact { by: "output limit".into(), signal: 2, at_ns: 76 };
+    let job = records.end(id(1), Ended { stop: Some(first.clone()), ..finished(9) }).await;
+    assert_eq!(job.stop, Some(first));
+    records.create(new_job(2)).await;
+    records.store.update(id(2), Change::StopAsked(stop("bob"))).await.unwrap();
+    let job = records.end(id(2), finished(9)).await;
+    assert_eq!(job.stop, Some(stop("bob")), "it knows nobody, so what was recorded stays");
 }
 
 #[tokio::test]
