@@ -7,6 +7,7 @@
 //! | [`tls`] | connections: TLS 1.3, certificates on both sides, bounds, reload |
 //! | [`identity`], [`policy`], [`authorize`] | who calls, what the operator wants, the one table that decides |
 //! | [`grpc`] | the service's methods: parse, ask, answer; errors become statuses in one file |
+//! | [`echo`] | how sentences show what callers wrote |
 //! | [`jobs`] | the life of jobs, without gRPC and TLS |
 //! | [`store`], [`output`] | records in SQLite; output logs in segment files, and their followers |
 //! | [`executor`] | the connection to the executor |
@@ -35,6 +36,7 @@ pub const BUILD: &str = if cfg!(feature = "kill-points") {
 pub mod authorize;
 pub mod config;
 pub mod confine;
+pub mod echo;
 pub mod executor;
 pub mod grpc;
 pub mod identity;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ipc_protocol::{JobId, Refusal};
 
 use crate::authorize::Verb;
+use crate::echo::sentence;
 use crate::output::OutputError;
 use crate::store::{CreateError, StoreError};
 
@@ -168,7 +169,8 @@ impl JobsError {
 
     /// What the executor did not admit.
     pub(super) fn refused(refusal: Refusal, field: &str, message: &str) -> Self {
-        let message = message.to_owned();
+        // It names what was asked for, which may be as long as a request.
+        let message = sentence(message);
         match refusal {
             Refusal::Invalid | Refusal::Conflict => Self::Invalid { field: field.to_owned(), message },
             Refusal::Profile => Self::Invalid { field: "profile".into(), message },

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::live::{AskKind, LiveJob, Progress};
 use super::{Core, Jobs, JobsError, now_ns};
 use crate::authorize::{Access, Caller, Reach, Verb};
+use crate::echo::shown as echoed;
 use crate::output::{LogReader, ReadOptions, Totals};
 use crate::store::{Change, Cursor, Filter, Job, Page, ResolveError, Scope, UpdateError};
 
@@ -255,8 +256,7 @@ impl Jobs {
     }
 
     fn not_found(&self, reference: &str) -> JobsError {
-        let reference = reference.escape_debug().take(REFERENCE_SHOWN).collect();
-        JobsError::NotFound { reference, host: self.core.host.clone() }
+        JobsError::NotFound { reference: echoed(reference), host: self.core.host.clone() }
     }
 
     /// The caller is told that there is no such job; the journal, whose it is.
@@ -277,9 +277,6 @@ impl Jobs {
         }
     }
 }
-
-/// Most characters of a reference that an error repeats.
-const REFERENCE_SHOWN: usize = 80;
 
 impl Core {
     fn view(&self, job: Job) -> JobView {

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::JobsError;
 use crate::config::{Size, duration_words};
+use crate::echo::shown as echoed;
 use crate::policy::{Charge, WhenFull};
 
 /// What a caller asks for, as it came over the wire.
@@ -82,7 +83,7 @@ impl StartSpec {
         check_command(&ask)?;
         check_env(&ask.env)?;
         if ask.cwd.contains('\0') || !(ask.cwd.is_empty() || ask.cwd.starts_with('/')) {
-            let message = format!("working directory '{}' is not an absolute path", ask.cwd.escape_debug());
+            let message = format!("working directory '{}' is not an absolute path", echoed(&ask.cwd));
             return Err(JobsError::invalid("cwd", message));
         }
         let Some(first) = profiles.first() else {
@@ -93,7 +94,7 @@ impl StartSpec {
         }
         let Some(profile) = profiles.iter().find(|p| p.name == ask.profile) else {
             let names: Vec<&str> = profiles.iter().map(|p| p.name.as_str()).collect();
-            let message = format!("profile '{}' is not among yours: {}", ask.profile.escape_debug(), names.join(", "));
+            let message = format!("profile '{}' is not among yours: {}", echoed(&ask.profile), names.join(", "));
             return Err(JobsError::invalid("profile", message));
         };
         check_against_profile(&ask, profile)?;
@@ -135,13 +136,13 @@ fn check_request_id(id: &str) -> Result<(), JobsError> {
         }
         false => Err(JobsError::invalid(
             "request_id",
-            format!("request id '{}' is not 1 to 64 letters, digits and dashes", id.escape_debug()),
+            format!("request id '{}' is not 1 to 64 letters, digits and dashes", echoed(id)),
         )),
     }
 }
 
 fn check_name(name: &str) -> Result<(), JobsError> {
-    let shown = name.escape_debug();
+    let shown = echoed(name);
     let wrong = |why: String| Err(JobsError::invalid("name", why));
     if name.is_empty() {
         return Ok(());
@@ -182,7 +183,7 @@ fn check_command(ask: &StartAsk) -> Result<(), JobsError> {
 fn check_env(env: &[(String, Vec<u8>)]) -> Result<(), JobsError> {
     let mut seen = BTreeMap::new();
     for (name, value) in env {
-        let shown = name.escape_debug();
+        let shown = echoed(name);
         let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
         if !first || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             let message = format!("'{shown}' is not a name for an environment variable (letters, digits, underscores)");
@@ -214,8 +215,7 @@ fn check_against_profile(ask: &StartAsk, profile: &ProfileInfo) -> Result<(), Jo
     }
     if !ask.cwd.is_empty() && !profile.cwd.contains(&ask.cwd) {
         let listed = if profile.cwd.is_empty() { "only a fresh directory".to_owned() } else { profile.cwd.join(", ") };
-        let message =
-            format!("working directory '{}' is not allowed in profile {name}: {listed}", ask.cwd.escape_debug());
+        let message = format!("working directory '{}' is not allowed in profile {name}: {listed}", echoed(&ask.cwd));
         return Err(JobsError::invalid("cwd", message));
     }
     Ok(())

@@ -21,6 +21,7 @@ use super::told::Refused;
 use super::{Core, Jobs, JobsError, StartAsk, StartSpec, now_ns};
 use crate::authorize::{Caller, Verb};
 use crate::config::roughly;
+use crate::echo::shown as echoed;
 use crate::executor::{Away, Link, LinkState};
 use crate::output::OutputLimit;
 use crate::store::{Job, NewJob, Scope};
@@ -205,7 +206,7 @@ impl Core {
         }
         let digest = self.inputs.digest(&caller.name, id).ok_or_else(|| {
             let message =
-                format!("input '{}' is not known: it expired or was never uploaded; send it again", id.escape_debug());
+                format!("input '{}' is not known: it expired or was never uploaded; send it again", echoed(id));
             JobsError::invalid("input_id", message)
         })?;
         if digest.bytes > spec.input_max() {

@@ -4,6 +4,8 @@ use std::io;
 
 use ipc_protocol::{StartError, Step};
 
+use crate::echo::shown;
+
 // Errors of exec, by their numbers on Linux.
 const ENOENT: i32 = 2;
 const ENOEXEC: i32 = 8;
@@ -26,6 +28,8 @@ pub(super) struct Asked<'a> {
 /// One sentence: what failed, with which value, what to do.
 pub(super) fn sentence(error: &StartError, asked: Asked<'_>) -> String {
     let Asked { program, profile, path, stopped } = asked;
+    // A word of a command may be as long as all of them together, and the sentence is kept with the record.
+    let program = shown(program);
     let StartError { step, errno, mode, owner, uid, ref detail } = *error;
     let why = || io::Error::from_raw_os_error(errno).to_string();
     let (name, found) = (step.name(), mode != 0);

@@ -94,3 +94,52 @@ fn the_fingerprint_knows_every_parameter_but_the_values_of_variables() {
     let input = InputDigest { bytes: 1, sha256: [1; 32] };
     assert_ne!(ask("r1").fingerprint(Some(&input)), base);
 }
+
+#[test]
+fn what_is_refused_comes_back_no_longer_than_it_can_be_read_and_without_control_characters() {
+    let long = "\x1b[31m".to_owned() + &"x".repeat(100_000);
+    let changes: [fn(&mut StartAsk, String); 6] = [
+        |a, long| a.request_id = long,
+        |a, long| a.name = long,
+        |a, long| a.cwd = long,
+        |a, long| a.cwd = format!("/{long}"),
+        |a, long| a.profile = long,
+        |a, long| a.env = vec![(long, Vec::new())],
+    ];
+    for change in changes {
+        let (field, message) = refusal(|ask| change(ask, long.clone()));
+        assert!(
+            message.chars().count() < 300 && message.contains("\\u{1b}[31mxxx") && message.contains('…'),
+            "{message}"
+        );
+        assert!(!message.contains('\x1b') && field.len() < 20, "{message}");
+    }
+    let with_names: [fn(&mut StartAsk, String); 2] = [
+        |a, name| a.env = vec![(name.clone(), Vec::new()), (name, Vec::new())],
+        |a, name| a.env = vec![(name, vec![0])],
+    ];
+    for change in with_names {
+        let (_, message) = refusal(|ask| change(ask, "X".repeat(50_000)));
+        assert!(message.chars().count() < 300 && message.contains("XXX…"), "{message}");
+    }
+}
+
+#[test]
+fn a_job_input_or_program_of_a_long_name_is_refused_with_a_short_sentence() {
+    let rig = Rig::new();
+    let long = "ü\n".repeat(50_000);
+    let jobs = rig.jobs();
+    let not_found = rig.run(jobs.get(&alice(), &long)).unwrap_err();
+    let no_input = rig.start(&alice(), StartAsk { input_id: long.clone(), ..ask("r1") }).unwrap_err();
+    let from_executor = JobsError::refused(ipc_protocol::Refusal::Invalid, "env", &"X".repeat(50_000));
+    for error in [not_found, no_input, from_executor] {
+        let sentence = error.to_string();
+        assert!(sentence.chars().count() < 1100 && sentence.contains('…') && !sentence.contains('\n'), "{sentence}");
+    }
+    rig.fake.world().script.push_back(crate::executor::fake::OnSpawn::NotStarted(ipc_protocol::Step::Exec, 2));
+    let program = StartAsk { command: vec![b"p\x1b".repeat(30_000)], ..ask("r2") };
+    let job = rig.start(&alice(), program).unwrap().job.id;
+    let view = rig.until("the end", || Some(rig.status(job)).filter(|view| !view.job.state.is_live()));
+    let Some(crate::store::HowEnded::NotStarted { message, .. }) = view.job.end else { panic!("{:?}", view.job.end) };
+    assert!(message.starts_with("no program 'p\\u{1b}p") && message.chars().count() < 300, "{message}");
+}
