@@ -18,7 +18,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
-use tonic::service::interceptor::InterceptedService;
 
 use crate::config::{Config, FileError};
 use crate::executor::Connector;
@@ -79,10 +78,10 @@ impl Frontend {
     /// Takes what was read from the files.
     pub fn new(config: Config, tls: TlsSetup, policy: Policy) -> Self {
         Self {
+            registry: Registry::new(config.limits()),
             config,
             tls: Arc::new(ArcSwap::from_pointee(tls)),
             policy: Arc::new(ArcSwap::from_pointee(policy)),
-            registry: Arc::default(),
             stops: Stops::default(),
         }
     }
@@ -116,13 +115,13 @@ impl Frontend {
             .register_encoded_file_descriptor_set(airlock_proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()?;
-        let service = Service::new(jobs.clone(), self.policy.clone(), self.stops.closing.clone());
+        let service = Service::new(jobs.clone(), self.stops.closing.clone());
         let door = Door::new(self.config.host(), self.policy.clone());
         let messages = self.config.limits().message_bytes();
         let routes = Routes::new(JobServiceServer::new(service.clone()).max_decoding_message_size(messages))
-            .add_service(InterceptedService::new(health_service, door.clone()))
-            .add_service(InterceptedService::new(reflection, door));
-        let transport = Transport::new(Calls::new(service, routes), self.config.limits());
+            .add_service(health_service)
+            .add_service(reflection);
+        let transport = Transport::new(Calls::new(door, service, routes, messages), self.config.limits());
 
         let (ready, connections) = mpsc::channel(64);
         let acceptor = Acceptor::new(self.tls.clone(), self.registry.clone(), self.config.limits());

@@ -63,6 +63,7 @@ pub struct TlsFiles {
 #[serde(deny_unknown_fields, default)]
 pub struct ServerLimits {
     connections: NonZeroUsize,
+    connections_per_identity: Option<NonZeroUsize>,
     handshakes: NonZeroUsize,
     handshake_seconds: NonZeroUsize,
     streams_per_connection: NonZeroUsize,
@@ -74,6 +75,7 @@ impl Default for ServerLimits {
         let number = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
         Self {
             connections: number(1024),
+            connections_per_identity: None,
             handshakes: number(64),
             handshake_seconds: number(5),
             streams_per_connection: number(256),
@@ -83,9 +85,16 @@ impl Default for ServerLimits {
 }
 
 impl ServerLimits {
-    /// Most open connections; further ones are closed at once.
+    /// Most open connections, and as many whose handshake is not over; further ones are told so and closed.
     pub fn connections(&self) -> usize {
         self.connections.get()
+    }
+
+    /// Most open connections of one identity, whatever its certificates, and most handshakes under way from one address. Three
+    /// quarters of all when the file does not say: one that follows a thousand jobs needs a thousand, and others need some left.
+    pub fn connections_per_identity(&self) -> usize {
+        let three_quarters = || (self.connections() / 4 * 3 + self.connections() % 4 * 3 / 4).max(1);
+        self.connections_per_identity.map_or_else(three_quarters, NonZeroUsize::get)
     }
 
     /// Most handshakes worked on at a time; further ones wait for their turn.

@@ -22,9 +22,22 @@ fn a_short_file_gets_the_documented_defaults() {
     let config = Config::parse(Path::new("f.toml"), GOOD).unwrap();
     assert_eq!(config.executor_socket(), Path::new("/run/airlock/executor.sock"));
     assert_eq!(config.state_dir(), Path::new("/var/lib/airlock"));
-    assert_eq!(config.limits().connections(), 1024);
+    assert_eq!((config.limits().connections(), config.limits().connections_per_identity()), (1024, 768));
     assert_eq!(config.limits().message_bytes(), 4 << 20);
     assert!(!config.host().is_empty());
+}
+
+#[test]
+fn one_identity_may_have_three_quarters_of_all_connections_or_what_the_file_says() {
+    for (lines, expected) in [
+        ("connections = 1", 1),
+        ("connections = 2", 1),
+        ("connections = 4096", 3072),
+        ("connections = 4096\nconnections_per_identity = 5", 5),
+    ] {
+        let config = Config::parse(Path::new("f.toml"), &format!("{GOOD}[limits]\n{lines}\n")).unwrap();
+        assert_eq!(config.limits().connections_per_identity(), expected, "{lines}");
+    }
 }
 
 #[test]

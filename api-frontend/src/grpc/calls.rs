@@ -7,24 +7,31 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{Request, Response};
-use tonic::Status;
 use tonic::service::Routes;
+use tonic::{Code, Status};
 use tower::ServiceExt;
+use uuid::Uuid;
 
-use super::{Service, deadline, output_call, pieces::Pieces};
-use crate::tls::PeerInfo;
+use super::door::Guest;
+use super::intake::{Measured, Takes};
+use super::{Door, Service, deadline, error, output_call, pieces::Pieces};
+use crate::authorize::Caller;
+use crate::tls::{PeerInfo, TooMany};
 
 /// All services. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Calls {
+    door: Door,
     service: Service,
     routes: Routes,
+    message_max: usize,
 }
 
 impl Calls {
-    /// `service` answers calls that stream output, `routes` all others.
-    pub fn new(service: Service, routes: Routes) -> Self {
-        Self { service, routes: routes.prepare() }
+    /// `door` says who comes in, `service` answers calls that stream output, `routes` all others. No message is longer than
+    /// `message_max` bytes, whatever its method takes.
+    pub fn new(door: Door, service: Service, routes: Routes, message_max: usize) -> Self {
+        Self { door, service, routes: routes.prepare(), message_max }
     }
 
     /// The calls of one connection.
@@ -32,25 +39,58 @@ impl Calls {
         CallsOf { calls: self.clone(), peer }
     }
 
-    async fn answer(self, mut request: Request<Incoming>, peer: PeerInfo) -> Response<Reply> {
-        request.extensions_mut().insert(peer);
+    async fn answer(self, request: Request<Incoming>, peer: PeerInfo) -> Response<Reply> {
+        // First of all: what somebody sends who is nobody here is neither read nor held.
+        let guest = match self.door.admit(peer, request.headers()) {
+            Ok(guest) => guest,
+            Err(status) => return refusal(status),
+        };
+        let Some(held) = guest.peer.share.begin(CALLS_MAX) else { return refusal(too_many_calls(&guest)) };
+        let takes = Takes::of(request.uri().path(), self.message_max);
         let deadline = deadline::of(request.headers());
+        let mut request = request.map(|body| Measured::new(body, takes, held.clone(), &guest.caller));
+        request.extensions_mut().insert(guest);
         let answer = async {
             if request.uri().path() == output_call::PATH {
-                return output_call::answer(&self.service, request).await;
+                return output_call::answer(&self.service, request, held.clone()).await;
             }
             let answered = self.routes.clone().oneshot(request.map(tonic::body::Body::new)).await;
             answered.unwrap_or_else(|never: Infallible| match never {}).map(Reply::Message)
         };
-        let Some(deadline) = deadline else { return answer.await };
-        match tokio::time::timeout(deadline, answer).await {
-            Ok(response) => response,
-            Err(_) => {
-                let status = Status::deadline_exceeded(format!("no answer within the caller's deadline, {deadline:?}"));
-                status.into_http::<tonic::body::Body>().map(Reply::Message)
-            }
-        }
+        let answered = match deadline {
+            None => answer.await,
+            Some(deadline) => tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| {
+                let message = format!("no answer within the caller's deadline, {deadline:?}");
+                refusal(Status::deadline_exceeded(message))
+            }),
+        };
+        // What was asked is held until it is answered.
+        drop(held);
+        answered
     }
+}
+
+/// Most calls of one identity that are not answered to their end, over all its connections: each that follows output holds a file
+/// open, and others need some too.
+const CALLS_MAX: usize = 4096;
+
+fn too_many_calls(guest: &Guest) -> Status {
+    let Caller { name, request_id, .. } = &guest.caller;
+    let message = format!("{name} has {CALLS_MAX} calls under way, the most that one identity may have; wait for some");
+    tracing::info!(request_id, name, message, "refused");
+    error::plain(Code::ResourceExhausted, "CALLS", message, request_id)
+}
+
+/// The answer to each call on a connection that is one too many.
+pub fn turn_away(peer: &PeerInfo, why: &TooMany) -> Response<Reply> {
+    let (request_id, name) = (Uuid::new_v4().to_string(), peer.identity.name());
+    tracing::info!(request_id, name, serial = peer.identity.serial(), peer = %peer.address, %why, "refused");
+    refusal(error::plain(Code::ResourceExhausted, "CONNECTIONS", why.to_string(), &request_id))
+}
+
+/// An answer that is nothing but a status.
+pub(super) fn refusal(status: Status) -> Response<Reply> {
+    status.into_http::<tonic::body::Body>().map(Reply::Message)
 }
 
 /// The calls of one connection.

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use tonic::metadata::MetadataMap;
-use tonic::service::Interceptor;
-use tonic::{Code, Extensions, Request, Status};
+use hyper::header::HeaderMap;
+use tonic::{Code, Status};
 use uuid::Uuid;
 
 use super::error;
@@ -15,14 +14,15 @@ use crate::jobs::is_request_id;
 use crate::policy::{Policy, Standing};
 use crate::tls::PeerInfo;
 
-/// Lets in whoever has a role, call by call. Cheap to clone. As an interceptor it guards services that ask no more than that.
+/// Lets in whoever has a role, call by call, before a byte of what they send is read. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Door {
     host: Arc<str>,
     policy: Arc<ArcSwap<Policy>>,
 }
 
-/// A caller, and the certificate they came with.
+/// A caller, and the certificate they came with. Goes with the request that the door let in.
+#[derive(Debug, Clone)]
 pub(super) struct Guest {
     pub caller: Caller,
     pub peer: PeerInfo,
@@ -38,12 +38,9 @@ impl Door {
     }
 
     /// Who calls. Somebody without a role is refused whatever they ask.
-    pub(super) fn admit(&self, metadata: &MetadataMap, extensions: &Extensions) -> Result<Guest, Status> {
-        let named = metadata.get(REQUEST_ID_HEADER).and_then(|v| v.to_str().ok()).filter(|id| is_request_id(id));
+    pub(super) fn admit(&self, peer: PeerInfo, headers: &HeaderMap) -> Result<Guest, Status> {
+        let named = headers.get(REQUEST_ID_HEADER).and_then(|v| v.to_str().ok()).filter(|id| is_request_id(id));
         let request_id = named.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
-        let Some(peer) = extensions.get::<PeerInfo>().cloned() else {
-            return Err(error::plain(Code::Unauthenticated, "NO_CERTIFICATE", "no client certificate", &request_id));
-        };
         let (name, serial) = (peer.identity.name(), peer.identity.serial());
         let refuse = |rule: String, why: String| {
             tracing::info!(request_id, name, serial, peer = %peer.address, rule, why, "refused");
@@ -67,12 +64,5 @@ impl Door {
             request_id,
         };
         Ok(Guest { caller, peer })
-    }
-}
-
-impl Interceptor for Door {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        self.admit(request.metadata(), request.extensions())?;
-        Ok(request)
     }
 }

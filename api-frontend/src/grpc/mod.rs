@@ -6,12 +6,13 @@ mod calls;
 mod deadline;
 mod door;
 mod error;
+mod intake;
 mod output_call;
 mod pieces;
 mod service;
 mod stream;
 
-pub use calls::{Calls, CallsOf, Reply};
+pub use calls::{Calls, CallsOf, Reply, turn_away};
 pub use door::Door;
 pub use output_call::OutputBody;
 pub use pieces::Pieces;

@@ -6,6 +6,7 @@
 
 use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use airlock_proto::v1::{self, job_service_server::JobService, stream_output_response::Event};
@@ -20,7 +21,8 @@ use tonic::codec::Streaming;
 use tonic::{Code, Status};
 use tonic_prost::ProstDecoder;
 
-use super::{Reply, Service, pieces::Pieces};
+use super::{Reply, Service, calls::refusal, intake::Measured, pieces::Pieces};
+use crate::tls::Held;
 
 /// The method's path.
 pub(super) const PATH: &str = "/airlock.v1.JobService/StreamOutput";
@@ -33,28 +35,31 @@ const DATA: u32 = 6;
 const TOGETHER: usize = 40 << 10;
 /// Below this many bytes, a piece of its own costs more than copying.
 const COPIED: usize = 512;
-/// Longest request, in bytes.
-const REQUEST_MAX: usize = 64 << 10;
 
 /// Answers the call.
-pub(super) async fn answer(service: &Service, request: Request<Incoming>) -> Response<Reply> {
+pub(super) async fn answer(
+    service: &Service,
+    request: Request<Measured<Incoming>>,
+    held: Arc<Held>,
+) -> Response<Reply> {
     match open(service, request).await {
         Ok(messages) => {
-            let mut response = Response::new(Reply::Output(OutputBody::new(messages)));
+            let body = OutputBody { held: Some(held), ..OutputBody::new(messages) };
+            let mut response = Response::new(Reply::Output(body));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             response
         }
-        Err(status) => status.into_http::<tonic::body::Body>().map(Reply::Message),
+        Err(status) => refusal(status),
     }
 }
 
-async fn open(service: &Service, request: Request<Incoming>) -> Result<Messages, Status> {
+async fn open(service: &Service, request: Request<Measured<Incoming>>) -> Result<Messages, Status> {
     let (parts, body) = request.into_parts();
     if parts.headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity") {
         return Err(Status::unimplemented("compressed requests are not taken; send them as they are"));
     }
     let decoder = ProstDecoder::<v1::StreamOutputRequest>::default();
-    let mut messages = Streaming::new_request(decoder, body, None, Some(REQUEST_MAX));
+    let mut messages = Streaming::new_request(decoder, body, None, None);
     let Some(message) = messages.try_next().await? else {
         return Err(Status::new(Code::InvalidArgument, "the call has no message"));
     };
@@ -71,16 +76,19 @@ pub struct OutputBody {
     /// How the call ends, once that is known; sent behind the last message.
     end: Option<Status>,
     over: bool,
+    /// The call counts as its caller's until the last byte.
+    held: Option<Arc<Held>>,
 }
 
 impl OutputBody {
     /// Sends these messages, which end with an error or with success.
     pub fn new(messages: Messages) -> Self {
-        Self { messages, end: None, over: false }
+        Self { messages, end: None, over: false, held: None }
     }
 
     fn trailers(&mut self, status: &Status) -> Frame<Pieces> {
         self.over = true;
+        self.held = None;
         let mut trailers = HeaderMap::new();
         if status.add_header(&mut trailers).is_err() {
             // Its details fit into no header; the code is what must arrive.

@@ -1,41 +1,38 @@
 //! The methods of `airlock.v1.JobService`.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use airlock_proto::identity::Role;
 use airlock_proto::v1::{self, job_service_server::JobService};
-use arc_swap::ArcSwap;
 use futures_util::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::door::{Door, Guest};
+use super::door::Guest;
+use super::intake::UPLOAD_MESSAGE_MAX;
 use super::{answer, ask, error, stream};
 use crate::authorize::{Caller, Verb};
 use crate::executor::LinkState;
 use crate::jobs::{JobView, Jobs, JobsError, Upload, is_request_id};
-use crate::policy::Policy;
 
 /// Answers calls. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Service {
     jobs: Jobs,
-    door: Door,
     stop: CancellationToken,
 }
 
 impl Service {
     /// `stop` ends streams with UNAVAILABLE, so that clients come back.
-    pub fn new(jobs: Jobs, policy: Arc<ArcSwap<Policy>>, stop: CancellationToken) -> Self {
-        let door = Door::new(jobs.host(), policy);
-        Self { jobs, door, stop }
+    pub fn new(jobs: Jobs, stop: CancellationToken) -> Self {
+        Self { jobs, stop }
     }
 
-    /// Who calls. Somebody without a role is refused whatever they ask.
+    /// Who calls, as the door found.
     fn guest<T>(&self, request: &Request<T>) -> Result<Guest, Status> {
-        self.door.admit(request.metadata(), request.extensions())
+        let guest = request.extensions().get::<Guest>().cloned();
+        guest.ok_or_else(|| Status::unauthenticated("nobody comes here but through the door"))
     }
 
     /// The status for an error, and its line in the journal.
@@ -85,7 +82,6 @@ impl Service {
     }
 }
 
-const UPLOAD_MESSAGE_MAX: usize = 1 << 20;
 /// Bytes of an upload between two looks at the room that is left.
 const LOOK_EVERY: usize = 16 << 20;
 

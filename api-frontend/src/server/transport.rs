@@ -3,9 +3,13 @@
 //! tonic's own server leaves hyper's 400 KiB of send buffer for each stream in place. A thousand followers would hold 400 MB
 //! with it, so hyper is set up here; the services are tonic's all the same.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -13,8 +17,8 @@ use tokio_util::task::TaskTracker;
 
 use super::together::{NewCalls, Together};
 use crate::config::ServerLimits;
-use crate::grpc::Calls;
-use crate::tls::Connection;
+use crate::grpc::{Calls, turn_away};
+use crate::tls::{Arrival, Connection, TurnedAway};
 
 /// What one stream may have waiting for its client, in bytes: what the connection does not take is read from the log later.
 const SEND_BUFFER: usize = 64 << 10;
@@ -33,6 +37,10 @@ const PENDING_RESETS_MAX: usize = 20;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a connection that is one too many stays to be told so, and the calls of it that are answered.
+const PATIENCE_WITH_TURNED_AWAY: Duration = Duration::from_secs(5);
+const STREAMS_OF_TURNED_AWAY: u32 = 16;
+
 /// Serves connections, all in the same way.
 #[derive(Debug)]
 pub(super) struct Transport {
@@ -48,17 +56,20 @@ impl Transport {
 
     /// Serves every connection that comes until `closing` fires, and then until all calls have ended. Who waits for that has to
     /// say for how long.
-    pub(super) async fn serve(self, mut connections: mpsc::Receiver<Connection>, closing: CancellationToken) {
+    pub(super) async fn serve(self, mut arrivals: mpsc::Receiver<Arrival>, closing: CancellationToken) {
         let open = TaskTracker::new();
         loop {
-            let connection = tokio::select! {
+            let arrival = tokio::select! {
                 () = closing.cancelled() => break,
-                connection = connections.recv() => connection,
+                arrival = arrivals.recv() => arrival,
             };
-            let Some(connection) = connection else { break };
-            open.spawn(self.serve_one(connection, closing.clone()));
+            match arrival {
+                Some(Arrival::Open(connection)) => _ = open.spawn(self.serve_one(connection, closing.clone())),
+                Some(Arrival::TurnedAway(away)) => _ = open.spawn(tell_why(away)),
+                None => break,
+            }
         }
-        drop(connections);
+        drop(arrivals);
         open.close();
         open.wait().await;
     }
@@ -83,6 +94,30 @@ impl Transport {
             }
         }
     }
+}
+
+/// Answers the first call of a connection that is one too many, so that its client can say why, and closes it.
+async fn tell_why(away: TurnedAway) {
+    let TurnedAway { stream, peer, why, place: _place } = away;
+    let told = CancellationToken::new();
+    let answered = told.clone();
+    let service = service_fn(move |_: Request<Incoming>| {
+        answered.cancel();
+        let answer = turn_away(&peer, &why);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let new = NewCalls::default();
+    let serving = http(STREAMS_OF_TURNED_AWAY, new.clone()).serve_connection(TokioIo::new(stream), service);
+    let mut serving = Together::new(serving, new);
+    let served = async {
+        tokio::select! {
+            _ = &mut serving => return,
+            () = told.cancelled() => serving.connection().graceful_shutdown(),
+        }
+        let _ = serving.await;
+    };
+    // Who asks nothing, or does not take the answer, is not waited for.
+    let _ = tokio::time::timeout(PATIENCE_WITH_TURNED_AWAY, served).await;
 }
 
 fn http(streams: u32, calls: NewCalls) -> Builder<NewCalls> {

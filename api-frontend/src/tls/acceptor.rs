@@ -11,22 +11,23 @@ use arc_swap::ArcSwap;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{PeerInfo, Registration, Registry, TlsSetup};
+use super::doorstep::{Doorstep, Place};
+use super::{PeerInfo, Registration, Registry, Share, TlsSetup, TooMany};
 use crate::config::ServerLimits;
 use crate::identity::Identity;
 
-/// Hands out connections whose certificate was accepted.
+/// Hands out connections whose certificate was accepted. As many as may be open may also be on their way to it.
 #[derive(Debug)]
 pub struct Acceptor {
     setup: Arc<ArcSwap<TlsSetup>>,
     registry: Arc<Registry>,
-    connections: Arc<Semaphore>,
+    doorstep: Arc<Doorstep>,
     handshakes: Semaphore,
     deadline: Duration,
 }
@@ -37,14 +38,14 @@ impl Acceptor {
         Self {
             setup,
             registry,
-            connections: Arc::new(Semaphore::new(limits.connections())),
+            doorstep: Doorstep::new(limits.connections(), limits.connections_per_identity()),
             handshakes: Semaphore::new(limits.handshakes()),
             deadline: limits.handshake_deadline(),
         }
     }
 
     /// Accepts until `stop` fires; ready connections go to `ready`.
-    pub async fn run(self, listener: TcpListener, stop: CancellationToken, ready: mpsc::Sender<Connection>) {
+    pub async fn run(self, listener: TcpListener, stop: CancellationToken, ready: mpsc::Sender<Arrival>) {
         let acceptor = Arc::new(self);
         loop {
             let accepted = tokio::select! {
@@ -60,26 +61,21 @@ impl Acceptor {
                     continue;
                 }
             };
-            let Ok(slot) = acceptor.connections.clone().try_acquire_owned() else {
-                tracing::warn!(%address, "connection refused: as many are open as limits.connections allows");
+            let Some(place) = acceptor.doorstep.enter(address.ip()) else {
+                tracing::warn!(%address, "connection refused: too many handshakes are under way, or too many from there");
                 continue;
             };
             let (acceptor, ready) = (acceptor.clone(), ready.clone());
             tokio::spawn(async move {
-                if let Some(connection) = acceptor.shake_hands(socket, address, slot).await {
+                if let Some(arrival) = acceptor.shake_hands(socket, address, place).await {
                     // Fails only when the server is gone already.
-                    let _ = ready.send(connection).await;
+                    let _ = ready.send(arrival).await;
                 }
             });
         }
     }
 
-    async fn shake_hands(
-        &self,
-        socket: TcpStream,
-        address: SocketAddr,
-        slot: OwnedSemaphorePermit,
-    ) -> Option<Connection> {
+    async fn shake_hands(&self, socket: TcpStream, address: SocketAddr, place: Place) -> Option<Arrival> {
         // Without it each small message may wait for the acknowledgement of the one before.
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%address, %error, "connection gone before its handshake");
@@ -117,8 +113,11 @@ impl Acceptor {
                 return None;
             }
         };
-        let peer = PeerInfo { address, identity, key_exchange };
-        let registration = self.registry.add(peer.clone(), chain.clone());
+        let mut peer = PeerInfo { address, identity, key_exchange, share: Arc::new(Share::default()) };
+        let registration = match self.registry.add(&mut peer, chain.clone()) {
+            Ok(registration) => registration,
+            Err(why) => return Some(Arrival::TurnedAway(TurnedAway { stream, peer, why, place })),
+        };
         // A reload may have happened between the handshake's verdict and the registration; its recheck did not see this one.
         let now = self.setup.load();
         if !Arc::ptr_eq(&setup, &now) && !now.accepts(&chain) {
@@ -126,7 +125,7 @@ impl Acceptor {
             return None;
         }
         let cut = Box::pin(registration.cut().clone().cancelled_owned());
-        Some(Connection { stream, peer, cut, registration, _slot: slot })
+        Some(Arrival::Open(Connection { stream, peer, cut, registration }))
     }
 }
 
@@ -150,6 +149,28 @@ fn group_name(group: rustls::NamedGroup) -> &'static str {
     }
 }
 
+/// What came of a handshake in which a certificate was accepted.
+#[derive(Debug)]
+pub enum Arrival {
+    /// A connection to be served.
+    Open(Connection),
+    /// One too many, to be told so.
+    TurnedAway(TurnedAway),
+}
+
+/// A connection that is one too many. It counts as under way until it is closed.
+#[derive(Debug)]
+pub struct TurnedAway {
+    /// Where its client can be told why.
+    pub stream: TlsStream<TcpStream>,
+    /// Who is at the other end.
+    pub peer: PeerInfo,
+    /// Why.
+    pub why: TooMany,
+    /// Its place among those that are under way.
+    pub place: Place,
+}
+
 /// An open connection. Breaks when its certificate ends, is revoked, or its authority is no longer trusted.
 #[derive(Debug)]
 pub struct Connection {
@@ -157,7 +178,6 @@ pub struct Connection {
     peer: PeerInfo,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     registration: Registration,
-    _slot: OwnedSemaphorePermit,
 }
 
 impl Connection {

@@ -9,6 +9,8 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::Share;
+use crate::config::ServerLimits;
 use crate::identity::Identity;
 
 /// What is known of the other end of a connection. Available to every call on it.
@@ -20,11 +22,40 @@ pub struct PeerInfo {
     pub identity: Arc<Identity>,
     /// Name of the key exchange, such as X25519MLKEM768.
     pub key_exchange: &'static str,
+    /// What this identity takes up, over all its connections.
+    pub share: Arc<Share>,
+}
+
+/// A connection more than there may be. Its client can only wait, or close others.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TooMany {
+    /// All together.
+    #[error(
+        "{most} connections are open here, as many as there may be; try again later, or ask your operator for more \
+         (limits.connections in frontend.toml)"
+    )]
+    OfAll {
+        /// How many there may be.
+        most: usize,
+    },
+    /// Of one identity, which must leave some to others.
+    #[error(
+        "{name} has {most} connections open here, the most that one identity may have; close some, or ask your operator for \
+         more (limits.connections_per_identity in frontend.toml)"
+    )]
+    OfOne {
+        /// Whose.
+        name: String,
+        /// How many it may have.
+        most: usize,
+    },
 }
 
 /// All open connections. Shared by the acceptor, which adds, and the reload, which cuts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
+    most: usize,
+    most_of_one: usize,
     open: Mutex<Table>,
     added: Notify,
 }
@@ -33,6 +64,8 @@ pub struct Registry {
 struct Table {
     next: u64,
     entries: HashMap<u64, Entry>,
+    /// By name, as long as there is a connection.
+    shares: HashMap<String, (usize, Arc<Share>)>,
 }
 
 #[derive(Debug)]
@@ -59,21 +92,52 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.registry.table().entries.remove(&self.key);
+        let mut table = self.registry.table();
+        let Some(entry) = table.entries.remove(&self.key) else { return };
+        let name = entry.peer.identity.name();
+        if let Some((connections, _)) = table.shares.get_mut(name) {
+            *connections -= 1;
+            if *connections == 0 {
+                table.shares.remove(name);
+            }
+        }
     }
 }
 
 impl Registry {
-    /// Adds a connection.
-    pub fn add(self: &Arc<Self>, peer: PeerInfo, chain: Arc<[CertificateDer<'static>]>) -> Registration {
+    /// For as many connections as `limits` has.
+    pub fn new(limits: &ServerLimits) -> Arc<Self> {
+        let (most, most_of_one) = (limits.connections(), limits.connections_per_identity());
+        Arc::new(Self { most, most_of_one, open: Mutex::default(), added: Notify::new() })
+    }
+
+    /// Adds a connection, and makes `peer` one with the others of its identity.
+    ///
+    /// # Errors
+    /// There are as many as there may be.
+    pub fn add(
+        self: &Arc<Self>,
+        peer: &mut PeerInfo,
+        chain: Arc<[CertificateDer<'static>]>,
+    ) -> Result<Registration, TooMany> {
         let cut = CancellationToken::new();
         let mut table = self.table();
+        let (name, most_of_one) = (peer.identity.name(), self.most_of_one);
+        if table.shares.get(name).is_some_and(|(connections, _)| *connections >= most_of_one) {
+            return Err(TooMany::OfOne { name: name.to_owned(), most: most_of_one });
+        }
+        if table.entries.len() >= self.most {
+            return Err(TooMany::OfAll { most: self.most });
+        }
+        let (connections, share) = table.shares.entry(name.to_owned()).or_default();
+        *connections += 1;
+        peer.share = share.clone();
         let key = table.next;
         table.next += 1;
-        table.entries.insert(key, Entry { peer, chain, cut: cut.clone() });
+        table.entries.insert(key, Entry { peer: peer.clone(), chain, cut: cut.clone() });
         drop(table);
         self.added.notify_one();
-        Registration { registry: self.clone(), key, cut }
+        Ok(Registration { registry: self.clone(), key, cut })
     }
 
     /// How many connections are open.

@@ -1,5 +1,6 @@
 //! The whole frontend over real TLS, with an executor that does what the test says.
 
+mod bounds;
 mod calls;
 mod kept;
 mod pki;

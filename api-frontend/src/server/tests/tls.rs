@@ -104,12 +104,13 @@ fn connections_that_never_shake_hands_are_closed_and_hinder_nobody() {
 }
 
 #[test]
-fn connections_beyond_the_limit_are_closed_and_free_slots_are_used_again() {
+fn connections_beyond_the_limit_are_told_so_and_free_slots_are_used_again() {
     let stack = Stack::with("[limits]\nconnections = 2\n", "");
     let (mut first, mut second) = (stack.client("alice", "user"), stack.client("bob", "user"));
     assert!(stack.run(who(&mut first)).is_ok());
     assert!(stack.run(who(&mut second)).is_ok());
-    refused(&stack, Some(&stack.pki.client(&Client::new("carol", "user"))));
+    let refused = stack.run(who(&mut stack.client("carol", "user"))).unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     drop(first);
     stack.run(until("a free slot", || async {
         let mut third = stack.client("carol", "user");
