@@ -93,13 +93,17 @@ impl ServerLimits {
     /// Most open connections of one identity, whatever its certificates, and most handshakes under way from one address. Three
     /// quarters of all when the file does not say: one that follows a thousand jobs needs a thousand, and others need some left.
     pub fn connections_per_identity(&self) -> usize {
-        let three_quarters = || (self.connections() / 4 * 3 + self.connections() % 4 * 3 / 4).max(1);
-        self.connections_per_identity.map_or_else(three_quarters, NonZeroUsize::get)
+        self.connections_per_identity.map_or_else(|| three_quarters(self.connections()), NonZeroUsize::get)
     }
 
     /// Most handshakes worked on at a time; further ones wait for their turn.
     pub fn handshakes(&self) -> usize {
         self.handshakes.get()
+    }
+
+    /// Most of them from one address: who begins handshakes and never ends them holds up others from there alone.
+    pub fn handshakes_per_address(&self) -> usize {
+        three_quarters(self.handshakes())
     }
 
     /// How long a handshake may take.
@@ -116,6 +120,10 @@ impl ServerLimits {
     pub fn message_bytes(&self) -> usize {
         usize::try_from(self.message_bytes.bytes()).unwrap_or(usize::MAX)
     }
+}
+
+fn three_quarters(all: usize) -> usize {
+    (all / 4 * 3 + all % 4 * 3 / 4).max(1)
 }
 
 impl Config {

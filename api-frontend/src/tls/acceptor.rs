@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -28,20 +28,13 @@ pub struct Acceptor {
     setup: Arc<ArcSwap<TlsSetup>>,
     registry: Arc<Registry>,
     doorstep: Arc<Doorstep>,
-    handshakes: Semaphore,
     deadline: Duration,
 }
 
 impl Acceptor {
     /// Uses whatever `setup` holds at the time of each handshake.
     pub fn new(setup: Arc<ArcSwap<TlsSetup>>, registry: Arc<Registry>, limits: &ServerLimits) -> Self {
-        Self {
-            setup,
-            registry,
-            doorstep: Doorstep::new(limits.connections(), limits.connections_per_identity()),
-            handshakes: Semaphore::new(limits.handshakes()),
-            deadline: limits.handshake_deadline(),
-        }
+        Self { setup, registry, doorstep: Doorstep::new(limits), deadline: limits.handshake_deadline() }
     }
 
     /// Accepts until `stop` fires; ready connections go to `ready`.
@@ -85,7 +78,7 @@ impl Acceptor {
             // A turn is taken when there is something to work on: who connects and says nothing keeps nobody from theirs.
             // (Its errors show in the handshake again.)
             let _ = socket.peek(&mut [0]).await;
-            let _turn = self.handshakes.acquire().await;
+            let _turn = place.turn().await;
             let setup = self.setup.load_full();
             let accepted = TlsAcceptor::from(setup.server.clone()).accept(socket).into_fallible().await;
             accepted.map(|stream| (stream, setup))

@@ -153,6 +153,23 @@ fn one_identity_leaves_connections_for_others_and_is_told_so() {
 }
 
 #[test]
+fn handshakes_that_are_begun_and_never_ended_hold_up_no_other_address() {
+    let stack = Stack::with("[limits]\nhandshakes = 2\nhandshake_seconds = 60\n", "");
+    stack.run(async {
+        let mut begun = Vec::new();
+        for _ in 0..5 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+            let mut stream = socket.connect(stack.address).await.unwrap();
+            // The first byte of a handshake.
+            tokio::io::AsyncWriteExt::write_all(&mut stream, &[22]).await.unwrap();
+            begun.push(stream);
+        }
+        assert!(who(&mut stack.client("alice", "user")).await.is_ok());
+    });
+}
+
+#[test]
 fn one_identity_may_have_all_connections_where_the_operator_says_so() {
     let stack = Stack::with("[limits]\nconnections = 3\nconnections_per_identity = 3\n", "");
     stack.run(async {
