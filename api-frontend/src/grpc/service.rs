@@ -15,6 +15,7 @@ use super::{answer, ask, error, stream};
 use crate::authorize::{Caller, Verb};
 use crate::executor::LinkState;
 use crate::jobs::{JobView, Jobs, JobsError, Upload, is_request_id};
+use crate::output::Start;
 
 /// Answers calls. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -137,7 +138,8 @@ impl JobService for Service {
     }
 
     async fn list_jobs(&self, request: Request<v1::ListJobsRequest>) -> Result<Response<v1::ListJobsResponse>, Status> {
-        let Guest { caller, .. } = self.guest(&request)?;
+        let Guest { caller, peer } = self.guest(&request)?;
+        let _turn = peer.share.search().await;
         let listing = match ask::list(request.into_inner()) {
             Ok((filter, all, page)) => self.jobs.list(&caller, filter, all, page).await,
             Err(error) => Err(error),
@@ -186,9 +188,13 @@ impl JobService for Service {
         &self,
         request: Request<v1::StreamOutputRequest>,
     ) -> Result<Response<Self::StreamOutputStream>, Status> {
-        let Guest { caller, .. } = self.guest(&request)?;
+        let Guest { caller, peer } = self.guest(&request)?;
         let opened = match ask::output(request.get_ref()) {
-            Ok(options) => self.jobs.output(&caller, &request.get_ref().job, options).await,
+            Ok(options) => {
+                let searches = !matches!(options.from, Start::Offset(_));
+                let _turn = if searches { peer.share.search().await } else { None };
+                self.jobs.output(&caller, &request.get_ref().job, options).await
+            }
             Err(error) => Err(error),
         };
         let (view, reader) = opened.map_err(|e| self.refuse(&caller, Verb::Output, &e))?;

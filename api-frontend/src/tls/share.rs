@@ -3,12 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 /// Counts of one identity. Shared by its connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Share {
     calls: AtomicUsize,
     request_bytes: AtomicUsize,
+    searches: Semaphore,
 }
+
+/// Searches of one identity at a time, through records or through logs. There are four of each for all identities, and one may take
+/// seconds: the others of an identity wait behind its own, not before everybody else's.
+const SEARCHES_MAX: usize = 2;
 
 /// One call of an identity, with the bytes of its request, for as long as this lives.
 #[derive(Debug)]
@@ -17,7 +24,18 @@ pub struct Held {
     bytes: AtomicUsize,
 }
 
+impl Default for Share {
+    fn default() -> Self {
+        Self { calls: 0.into(), request_bytes: 0.into(), searches: Semaphore::new(SEARCHES_MAX) }
+    }
+}
+
 impl Share {
+    /// Waits for the identity's turn to search. `None` would mean that turns are over, which they never are.
+    pub async fn search(&self) -> Option<SemaphorePermit<'_>> {
+        self.searches.acquire().await.ok()
+    }
+
     /// One more call; `None` when there are `most` already.
     pub fn begin(self: &Arc<Self>, most: usize) -> Option<Arc<Held>> {
         let held = Arc::new(Held { share: self.clone(), bytes: AtomicUsize::new(0) });
@@ -42,7 +60,19 @@ impl Drop for Held {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
+
+    #[test]
+    fn an_identity_searches_twice_at_a_time_and_others_do_not_wait_for_it() {
+        let (one, other) = (Share::default(), Share::default());
+        let (first, _second) = (one.search().now_or_never(), one.search().now_or_never());
+        assert!(first.is_some() && one.search().now_or_never().is_none());
+        assert!(other.search().now_or_never().is_some());
+        drop(first);
+        assert!(one.search().now_or_never().is_some());
+    }
 
     #[test]
     fn calls_and_their_bytes_are_bounded_together_and_given_back() {
