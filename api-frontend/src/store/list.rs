@@ -15,6 +15,8 @@ use super::{
 
 /// Most jobs on one page.
 const PAGE_MAX: usize = 1000;
+/// Bytes of words after which a page ends, above what an answer takes: a thousand commands of the greatest length are 128 MiB.
+const PAGE_BYTES: usize = 4 << 20;
 /// As in the condition of the index `jobs_long`, word for word.
 const LONG: &str = "ended_ns - created_ns > 3600000000000";
 const LONG_NS: u64 = 3_600_000_000_000;
@@ -111,7 +113,8 @@ impl Store {
     pub async fn live(&self) -> Result<Vec<Job>, StoreError> {
         self.read(|connection| {
             let mut query = Query::new(&Filter { live: true, ..Filter::default() })?;
-            query.run(connection, usize::MAX)
+            let mut room = usize::MAX;
+            query.run(connection, usize::MAX, &mut room)
         })
         .await
     }
@@ -131,7 +134,7 @@ fn list(connection: &Connection, filter: &Filter, page: Page) -> Result<JobPage,
     let size = page.size.clamp(1, PAGE_MAX);
     // One more shows whether there is another page.
     let wanted = size + 1;
-    let mut jobs = Vec::new();
+    let (mut jobs, mut room) = (Vec::new(), PAGE_BYTES);
     match filter.recent_since_ns {
         // Live jobs are few and have an index of their own.
         Some(_) | None if filter.live => {
@@ -140,12 +143,12 @@ fn list(connection: &Connection, filter: &Filter, page: Page) -> Result<JobPage,
                 query.require("archived = 0");
             }
             query.after(page.after)?;
-            jobs = query.run(connection, wanted)?;
+            jobs = query.run(connection, wanted, &mut room)?;
         }
         None => {
             let mut query = Query::new(filter)?;
             query.after(page.after)?;
-            jobs = query.run(connection, wanted)?;
+            jobs = query.run(connection, wanted, &mut room)?;
         }
         Some(recent) => {
             let recent_stored = row::stored(recent)?;
@@ -155,17 +158,17 @@ fn list(connection: &Connection, filter: &Filter, page: Page) -> Result<JobPage,
                 query.require("archived = 0");
                 query.compare("created_ns >= ?", recent_stored);
                 query.after(page.after)?;
-                jobs = query.run(connection, wanted)?;
+                jobs = query.run(connection, wanted, &mut room)?;
             }
-            if jobs.len() < wanted {
+            if jobs.len() < wanted && room > 0 {
                 let mut query = Query::new(filter)?;
                 query.among_older(recent)?;
                 query.after(page.after)?;
-                jobs.extend(query.run(connection, wanted - jobs.len())?);
+                jobs.extend(query.run(connection, wanted - jobs.len(), &mut room)?);
             }
         }
     }
-    let more = jobs.len() > size;
+    let more = jobs.len() > size || room == 0;
     jobs.truncate(size);
     let next = jobs.last().filter(|_| more).map(|job| Cursor { created_ns: job.created_ns, id: job.id });
     Ok(JobPage { jobs, next })
@@ -258,7 +261,8 @@ impl Query {
         Ok(())
     }
 
-    fn run(&mut self, connection: &Connection, limit: usize) -> Result<Vec<Job>, StoreError> {
+    /// Ends at `limit` jobs, or with the one whose words take up the `room`.
+    fn run(&mut self, connection: &Connection, limit: usize, room: &mut usize) -> Result<Vec<Job>, StoreError> {
         let table = match self.index {
             "" => "jobs".to_owned(),
             index => format!("jobs INDEXED BY {index}"),
@@ -268,7 +272,16 @@ impl Query {
         let sql =
             format!("SELECT {COLUMNS} FROM {table} WHERE {conditions} ORDER BY created_ns DESC, id DESC LIMIT {limit}");
         let mut statement = connection.prepare_cached(&sql)?;
-        let rows = statement.query_map(params_from_iter(&self.values), row::job)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        let mut jobs = Vec::new();
+        for job in statement.query_map(params_from_iter(&self.values), row::job)? {
+            let job = job?;
+            let words = job.argv.iter().map(Vec::len).chain(job.env_names.iter().map(String::len));
+            *room = room.saturating_sub(words.sum());
+            jobs.push(job);
+            if *room == 0 {
+                break;
+            }
+        }
+        Ok(jobs)
     }
 }

@@ -51,6 +51,32 @@ async fn lists_are_newest_first_and_pages_neither_repeat_nor_leave_out() {
 }
 
 #[tokio::test]
+async fn a_page_of_long_commands_ends_before_it_fills_the_memory_and_the_next_goes_on() {
+    let records = Records::new();
+    for number in 1..=60 {
+        let argv = vec![vec![b'x'; 130_000]];
+        records.create(NewJob { argv, ..new_job(number) }).await;
+    }
+    for filter in [Filter::default(), Filter { live: true, ..Filter::default() }] {
+        for recent_since_ns in [None, Some(0), Some(30 * S), Some(61 * S)] {
+            let (filter, mut at) = (Filter { recent_since_ns, ..filter.clone() }, page(1000));
+            let (mut sizes, mut found) = (Vec::new(), Vec::new());
+            loop {
+                let part = records.store.list(filter.clone(), &Scope::All, at).await.unwrap();
+                sizes.push(part.jobs.len());
+                found.extend(part.jobs.into_iter().map(|job| job.id));
+                match part.next {
+                    Some(next) => at.after = Some(next),
+                    None => break,
+                }
+            }
+            assert_eq!(found, (1..=60).rev().map(id).collect::<Vec<_>>(), "{filter:?}");
+            assert!(sizes.len() == 2 && sizes.iter().all(|size| *size <= 33), "{filter:?}: {sizes:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn each_filter_selects_alone_and_together_with_the_others() {
     let records = Records::new();
     for number in 1..=12 {
