@@ -1,7 +1,9 @@
 //! The one place where errors become gRPC statuses.
 
 use std::collections::HashMap;
+use std::io;
 
+use rustix::io::Errno;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -62,8 +64,18 @@ fn class(error: &JobsError) -> Class<'_> {
         }
         JobsError::Store(StoreError::Closing) => plain(Code::Unavailable, "STOPPING"),
         JobsError::Output(OutputError::Deleted { .. }) => plain(Code::NotFound, "NO_SUCH_JOB"),
+        // Whoever asks for less, or later, is answered; nothing is broken.
+        JobsError::Output(OutputError::Io { source, .. }) if is_shortage(source) => {
+            plain(Code::ResourceExhausted, "HOST")
+        }
         JobsError::Signal(_) | JobsError::Store(_) | JobsError::Output(_) => plain(Code::Internal, "INTERNAL"),
     }
+}
+
+/// The host, or this process, has no more of something at the moment.
+fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    shortages.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn exhausted(what: &str) -> &'static str {
@@ -98,4 +110,22 @@ fn metadata(error: &JobsError) -> HashMap<String, String> {
         _ => Vec::new(),
     };
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_short_of_something_is_no_internal_error_and_a_broken_disk_is() {
+        let reading = |errno: Errno| {
+            let source = io::Error::from_raw_os_error(errno.raw_os_error());
+            let error = OutputError::Io { what: "read", path: "1.seg".into(), source };
+            status(&JobsError::Output(error), "r").code()
+        };
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+            assert_eq!(reading(errno), Code::ResourceExhausted, "{errno}");
+        }
+        assert_eq!(reading(Errno::IO), Code::Internal);
+    }
 }
