@@ -95,10 +95,9 @@ pub fn admit(spawn: &Spawn, config: &Config, uid: u32, epoch: u64) -> Result<Job
     if [uid, gid].contains(&0) || uid == config.frontend.0 || [uid, gid].contains(&u32::MAX) || groups.contains(&0) {
         return Err(Refused::host(format!("uid {uid} gid {gid} can never run a job")));
     }
-    let pooled = profile.user == RunAs::Pool;
     let wanted = directory_asked(spawn, profile)?;
     let fresh = config.work_dir.join(spawn.job.to_string()).to_string_lossy().into_owned();
-    let directory = (pooled || wanted == FRESH).then_some(&fresh);
+    let directory = (profile.user == RunAs::Pool || wanted == FRESH).then_some(&fresh);
     let cwd = if wanted == FRESH { &fresh } else { wanted };
     let home = directory.unwrap_or(&home);
     let tmpdir = directory.map_or("/tmp", String::as_str);
@@ -124,7 +123,7 @@ pub fn admit(spawn: &Spawn, config: &Config, uid: u32, epoch: u64) -> Result<Job
         epoch,
         gid,
         groups,
-        pooled,
+        pooled: profile.user == RunAs::Pool,
         umask: profile.umask,
         oom_score: profile.oom_score.min(1000),
         namespaces: profile.namespaces,

@@ -53,38 +53,30 @@ impl Midwife {
     /// Makes directory, groups, limits and descriptors, and starts the keeper. On failure nothing of it remains.
     pub fn bear(&mut self, hierarchy: &Hierarchy, plan: &JobPlan, input: Option<OwnedFd>) -> Result<Body, StartError> {
         make_directory(plan).map_err(at(Step::Directory))?;
-        let born = self.bear_in_groups(hierarchy, plan, input);
-        if born.is_err() {
-            // Nothing ran: the directory is empty and the groups are.
-            let _ = plan.directory.as_deref().map(rmdir);
-            let _ = JobGroup::remove(hierarchy, plan.entry.job);
-        }
-        born
-    }
-
-    fn bear_in_groups(
-        &mut self,
-        hierarchy: &Hierarchy,
-        plan: &JobPlan,
-        input: Option<OwnedFd>,
-    ) -> Result<Body, StartError> {
-        let group = JobGroup::make(hierarchy, plan.entry.job).map_err(|errno| {
+        let group = JobGroup::of(hierarchy, plan.entry.job);
+        let made = group.make().map_err(|errno| {
             let gone = "there is no place for jobs; on the server: systemctl start airlock-jobs";
             let detail = if hierarchy.is_alive() { String::new() } else { gone.into() };
             StartError { detail, ..at(Step::Cgroup)(errno) }
-        })?;
-        group.set_limits(&plan.entry.limits)?;
-        let v1 = group.v1_tasks().map_err(at(Step::Cgroup))?;
-        self.start(hierarchy, plan, input, &group, &v1).map_err(at(Step::Descriptors))
+        });
+        let limited = made.and_then(|()| {
+            group.set_limits(&plan.entry.limits)?;
+            group.birthplace().map_err(at(Step::Cgroup))
+        });
+        let born = limited
+            .and_then(|place| self.start(&hierarchy.keepers, &place, plan, input).map_err(at(Step::Descriptors)));
+        born.inspect_err(|_| {
+            // Nothing ran: the directory is empty and the groups are.
+            let _ = (plan.directory.as_deref().map(rmdir), group.remove());
+        })
     }
 
     fn start(
         &mut self,
-        hierarchy: &Hierarchy,
+        keepers: &OwnedFd,
+        (group, v1): &(OwnedFd, Vec<OwnedFd>),
         plan: &JobPlan,
         input: Option<OwnedFd>,
-        group: &JobGroup<'_>,
-        v1: &[OwnedFd],
     ) -> Result<Body, Errno> {
         let sealed = seal(&encode(&Sealed::V1(bounded(plan)))?)?;
         let records = memfd("airlock-records")?;
@@ -108,13 +100,13 @@ impl Midwife {
             err.as_ref().map(AsFd::as_fd),
             Some(out_spool.as_fd()),
             Some(err_spool.as_fd()),
-            Some(group.v2.as_fd()),
+            Some(group.as_fd()),
         ]);
         let stdio = [input.as_ref().map(AsFd::as_fd), Some(out_writer.as_fd()), Some(err_writer.as_fd())];
         let name = CString::new(plan.entry.job.to_string()).map_err(|_| Errno::INVAL)?;
         let argv = [c"airlock-keeper".to_owned(), name];
         let laid = self.lay(handed.chain(v1).chain(stdio));
-        let made = laid.and_then(|()| sys::spawn_program(hierarchy.keepers.as_fd(), plan.namespaces, &argv, STDIO));
+        let made = laid.and_then(|()| sys::spawn_program(keepers.as_fd(), plan.namespaces, &argv, STDIO));
         self.clear();
         kill_point!(KeeperBorn);
         let spools = [Spool::new(Some(out), out_spool), Spool::new(err, err_spool)];

@@ -98,9 +98,8 @@ fn check_host(report: &mut Report, config: &Config) {
     }
     let hierarchy = Hierarchy::open(&config.cgroup, device);
     if let Some(hierarchy) = report.result("cgroups", hierarchy, |h| format!("{}, {}", h.kind(), config.cgroup)) {
-        for missing in hierarchy.missing() {
-            report
-                .warn("cgroups", &format!("there is no {missing:?} controller: jobs that need its limit are refused"));
+        for missing in hierarchy.missing {
+            report.warn("cgroups", &format!("there is no {missing} controller: jobs that need its limit are refused"));
         }
     }
     let UidRange { first, count } = config.uid_pool;

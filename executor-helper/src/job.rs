@@ -71,8 +71,6 @@ pub enum Effect {
     Drain,
     /// Write the audit line of the end.
     AuditEnd,
-    /// Empty its directory.
-    Sweep,
     /// Let everything go that the executor has of it.
     Forget,
 }
@@ -262,7 +260,7 @@ impl Job {
                 }
                 facts.stop = self.stopping.as_ref().map(|stopping| stopping.fact.clone());
                 self.life = Life::Ended { end, facts: Box::new(facts), ended_ns };
-                effects.extend([Effect::Drain, Effect::Sweep]);
+                effects.push(Effect::Drain);
             }
             // The keeper tells a thing once; whoever looks again finds nothing new.
             Input::Started { .. } | Input::Ended { .. } => {}

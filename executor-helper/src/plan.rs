@@ -74,7 +74,7 @@ pub struct Plan {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
-    /// Whether the uid is the pool's.
+    /// Whether the uid is the pool's; a fact of the first layout that nothing depends on.
     pub pooled: bool,
     /// File mode creation mask.
     pub umask: u32,

@@ -25,10 +25,11 @@ impl UidPool {
         (0..self.count).filter_map(from).find(|uid| !self.busy.contains(uid))
     }
 
-    /// Marks a uid as used; the next search begins behind it, unless it was used already.
+    /// Marks a uid as used; the next search begins behind it, unless it was used already or is none of the pool's.
     pub fn take(&mut self, uid: u32) {
-        if self.busy.insert(uid) {
-            self.next = uid.saturating_sub(self.first).saturating_add(1).checked_rem(self.count).unwrap_or(0);
+        let offset = uid.checked_sub(self.first).filter(|offset| *offset < self.count);
+        if let (true, Some(offset)) = (self.busy.insert(uid), offset) {
+            self.next = offset.saturating_add(1).checked_rem(self.count).unwrap_or(0);
         }
     }
 

@@ -49,8 +49,6 @@ points! {
         BeforeKillGroup,
         /// A job has ended, and the rest of its output is about to be taken.
         BeforeDrain,
-        /// Its directory is about to be emptied.
-        BeforeSweep,
         /// The program that empties a directory is cloned.
         SweeperBorn,
         /// A directory is removed, and its user not given back.

@@ -203,6 +203,11 @@ fn a_bad_configuration_on_reload_is_named_and_the_old_one_stays() {
             stack.log(process).contains(word).then_some(())
         });
     }
+    // Which one stays: the executor had read it before this test changed the file.
+    let log = stack.log("executor");
+    let stays = log.lines().find_map(|line| line.split_once("; the configuration from ")).expect("what stays").1;
+    let (read_at, words) = stays.split_once(' ').expect("a time");
+    assert_eq!((read_at.len(), words), ("2026-11-20T08:11:04Z".len(), "stays in force"), "{log}");
     stack.run_sh("exit 4").ends_with(4);
 }
 

@@ -13,15 +13,15 @@ mod job;
 
 use std::{
     collections::BTreeSet,
-    fs,
-    io::Read,
+    fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
 };
 
 use ipc_protocol::{JobId, Limit, Limits};
 use rustix::{
     fd::OwnedFd,
-    fs::{Dir, Mode, OFlags, openat},
+    fs::{Mode, OFlags},
     io::Errno,
 };
 
@@ -29,50 +29,25 @@ pub use job::JobGroup;
 
 use crate::config::Ceilings;
 
-/// What limits a resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Controller {
-    /// Quota and weight.
-    Cpu,
-    /// Memory and swap.
-    Memory,
-    /// Processes and threads.
-    Pids,
-    /// Bytes and operations on a block device.
-    Io,
-}
-
-/// Where a controller is.
-#[derive(Debug)]
-enum Place {
-    V2,
-    /// In a v1 hierarchy: the folder of all jobs there.
-    V1(OwnedFd),
-    Missing,
-}
-
-const CONTROLLERS: [(Controller, &str, &str); 4] = [
-    (Controller::Cpu, "cpu", "cpu"),
-    (Controller::Memory, "memory", "memory"),
-    (Controller::Pids, "pids", "pids"),
-    (Controller::Io, "io", "blkio"),
-];
+/// What limits a resource: its name in the v2 tree and in a v1 hierarchy.
+const CONTROLLERS: [(&str, &str); 4] = [("cpu", "cpu"), ("memory", "memory"), ("pids", "pids"), ("io", "blkio")];
 
 /// The groups below which everything happens.
 #[derive(Debug)]
 pub struct Hierarchy {
-    holder: Option<OwnedFd>,
+    base: PathBuf,
+    has_holder: bool,
     /// Where keepers are born.
     pub keepers: OwnedFd,
     /// Where sweepers are born.
     pub sweepers: OwnedFd,
-    jobs: OwnedFd,
-    places: [Place; 4],
+    /// The controllers that are in v1 hierarchies, and the folders of all jobs there.
+    v1: Vec<(&'static str, PathBuf)>,
+    /// The controllers that this host lacks.
+    pub missing: Vec<&'static str>,
     /// "major:minor" of the device for io limits.
     pub io_device: Option<String>,
 }
-
-const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 impl Hierarchy {
     /// Finds the hierarchies, makes the groups that are missing, and moves the unit's holder aside. The error says why the host's cgroups cannot be used and what to do, in a sentence.
@@ -89,19 +64,23 @@ impl Hierarchy {
             return Err(format!("{unit} is not running, so there is no place for jobs; systemctl start {unit}"));
         }
         make(&base)?;
-        let holder = hold(&base)?;
+        let has_holder = hold(&base)?;
         let [keepers, sweepers, jobs] = ["keepers", "sweepers", "jobs"].map(|leaf| make(&base.join(leaf)));
-        let available = read_file(&base.join("cgroup.controllers"))?;
-        let place = |name: &str, v1: &str| {
+        jobs?;
+        let available = read(&base.join("cgroup.controllers")).map_err(|e| format!("{}: {e}", base.display()))?;
+        let (mut v1, mut missing) = (Vec::new(), Vec::new());
+        for (name, former) in CONTROLLERS {
             if available.split_whitespace().any(|c| c == name) {
-                return enable(&base, name).map(|()| Place::V2);
+                enable(&base, name)?;
+            } else if let Some(root) = mount_points(&mounts, "cgroup", Some(former)).next() {
+                let jobs = root.join(cgroup).join("jobs");
+                make(&jobs)?;
+                v1.push((name, jobs));
+            } else {
+                missing.push(name);
             }
-            let Some(root) = mount_points(&mounts, "cgroup", Some(v1)).next() else { return Ok(Place::Missing) };
-            make(&root.join(cgroup).join("jobs")).map(Place::V1)
-        };
-        let [cpu, memory, pids, io] = CONTROLLERS.map(|(_, v2, v1)| place(v2, v1));
-        let places = [cpu?, memory?, pids?, io?];
-        Ok(Self { holder, keepers: keepers?, sweepers: sweepers?, jobs: jobs?, places, io_device })
+        }
+        Ok(Self { base, has_holder, keepers: keepers?, sweepers: sweepers?, v1, missing, io_device })
     }
 
     /// Sets the bounds over all jobs; done at the start, and again when the configuration changes.
@@ -109,46 +88,34 @@ impl Hierarchy {
         let mut limits =
             Limits::default().with(Limit::Memory, ceilings.memory & !4095).with(Limit::Pids, ceilings.pids);
         limits.set(Limit::Cpu, ceilings.cpu);
-        let all = JobGroup::all(self).map_err(|e| format!("the cgroup of all jobs: {e}"))?;
-        all.set_limits(&limits).map_err(|e| format!("ceilings: {}", e.detail))
+        JobGroup::all(self).set_limits(&limits).map_err(|e| format!("ceilings: {}", e.detail))
     }
 
     /// "v2", or "hybrid" when a limit lies in a v1 hierarchy.
     pub fn kind(&self) -> &'static str {
-        if self.v1().next().is_some() { "hybrid" } else { "v2" }
-    }
-
-    // The folders of all jobs in v1 hierarchies.
-    fn v1(&self) -> impl Iterator<Item = (Controller, &OwnedFd)> {
-        let places = CONTROLLERS.iter().zip(&self.places);
-        places.filter_map(|((controller, ..), place)| match place {
-            Place::V1(jobs) => Some((*controller, jobs)),
-            Place::V2 | Place::Missing => None,
-        })
-    }
-
-    /// The controllers that this host lacks.
-    pub fn missing(&self) -> impl Iterator<Item = Controller> {
-        let missing = |(_, place): &(_, &Place)| matches!(place, Place::Missing);
-        CONTROLLERS.iter().zip(&self.places).filter(missing).map(|((controller, ..), _)| *controller)
+        if self.v1.is_empty() { "v2" } else { "hybrid" }
     }
 
     /// Pids of all keepers that live.
     pub fn keeper_pids(&self) -> Result<Vec<i32>, Errno> {
-        Ok(read(&self.keepers, "cgroup.procs")?.lines().filter_map(|line| line.parse().ok()).collect())
+        Ok(self.processes("keepers")?.lines().filter_map(|line| line.parse().ok()).collect())
     }
 
     /// Whether the groups are still there, and the unit's holder with them; both go when airlock-jobs.service is stopped.
     pub fn is_alive(&self) -> bool {
-        let held = |group| read(group, "cgroup.procs").is_ok_and(|pids| !pids.is_empty());
-        read(&self.keepers, "cgroup.procs").is_ok() && self.holder.as_ref().is_none_or(held)
+        let held = || self.processes("hold").is_ok_and(|pids| !pids.is_empty());
+        self.processes("keepers").is_ok() && (!self.has_holder || held())
     }
 
     /// Ids of all jobs that have a group.
-    pub fn job_ids(&self) -> Result<BTreeSet<JobId>, Errno> {
-        let id = |entry: rustix::fs::DirEntry| entry.file_name().to_str().ok()?.strip_prefix("job-")?.parse().ok();
-        let entries = Dir::read_from(&self.jobs)?.collect::<Result<Vec<_>, _>>()?;
+    pub fn job_ids(&self) -> Result<BTreeSet<JobId>, std::io::Error> {
+        let id = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_prefix("job-")?.parse().ok();
+        let entries = fs::read_dir(self.base.join("jobs"))?.collect::<Result<Vec<_>, _>>()?;
         Ok(entries.into_iter().filter_map(id).collect())
+    }
+
+    fn processes(&self, leaf: &str) -> Result<String, Errno> {
+        read(&self.base.join(leaf).join("cgroup.procs"))
     }
 }
 
@@ -169,52 +136,49 @@ fn make(path: &Path) -> Result<OwnedFd, String> {
     fs::create_dir_all(path).map_err(|e| {
         format!("cannot make the cgroup {what}: {e}; is airlock-jobs.service running and delegated (Delegate=yes)?")
     })?;
-    rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(|e| format!("cgroup {what}: {e}"))
+    open(path).map_err(|e| format!("cgroup {what}: {e}"))
 }
 
-fn read_file(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
+fn open(group: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::open(group, OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
 }
 
 // A group with controllers for its children may hold no process: the unit's holder goes into a leaf of its own.
-fn hold(base: &Path) -> Result<Option<OwnedFd>, String> {
-    let held = read_file(&base.join("cgroup.procs"))?;
+fn hold(base: &Path) -> Result<bool, String> {
+    let held = read(&base.join("cgroup.procs")).map_err(|e| format!("{}: {e}", base.display()))?;
     let leaf = base.join("hold");
     if held.is_empty() && !leaf.is_dir() {
-        return Ok(None);
+        return Ok(false);
     }
-    let group = make(&leaf)?;
+    make(&leaf)?;
     for pid in held.lines() {
-        match fs::write(leaf.join("cgroup.procs"), pid) {
-            Err(e) if e.raw_os_error() != Some(Errno::SRCH.raw_os_error()) => {
-                return Err(format!("cannot move process {pid} into {}/hold: {e}", base.display()));
-            }
-            _ => {}
+        match write(&leaf.join("cgroup.procs"), pid) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(e) => return Err(format!("cannot move process {pid} into {}: {e}", leaf.display())),
         }
     }
-    Ok(Some(group))
+    Ok(true)
 }
 
 // Turns a controller of the v2 tree on, in the base for `jobs` and in `jobs` for each job.
 fn enable(base: &Path, controller: &str) -> Result<(), String> {
     [base, &base.join("jobs")].into_iter().try_for_each(|group| {
-        fs::write(group.join("cgroup.subtree_control"), format!("+{controller}"))
+        write(&group.join("cgroup.subtree_control"), &format!("+{controller}"))
             .map_err(|e| format!("cannot turn on the {controller} controller in {}: {e}", group.display()))
     })
 }
 
-// The whole of a small kernel file. Their size is not known beforehand, so nobody is asked for it.
-fn read(group: &OwnedFd, file: &str) -> Result<String, Errno> {
-    let file = openat(group, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut text = Vec::with_capacity(4096);
-    let read = fs::File::from(file).take(u64::MAX).read_to_end(&mut text);
-    read.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-    String::from_utf8(text).map_err(|_| Errno::ILSEQ)
+fn read(file: &Path) -> Result<String, Errno> {
+    fs::read_to_string(file).map_err(errno)
 }
 
-fn write(group: &OwnedFd, file: &str, value: &str) -> Result<(), Errno> {
-    let file = openat(group, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::io::write(&file, value.as_bytes()).map(drop)
+// Never makes the file: a kernel that lacks it says so.
+fn write(file: &Path, value: &str) -> Result<(), Errno> {
+    File::options().write(true).open(file).and_then(|mut file| file.write_all(value.as_bytes())).map_err(errno)
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::{
     io::Read,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use rustix::fs::{Mode, OFlags};
@@ -18,11 +19,16 @@ use serde::Deserialize;
 pub use profile::{FRESH, Profile, RunAs, Seccomp};
 pub use users::{User, Users};
 
+use units::Amount;
+
 /// The configuration in force.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    frontend_user: UserName,
+    frontend_user: Amount,
+    /// When it was read, for people.
+    #[serde(skip)]
+    pub read_at: String,
     /// The one uid that may connect, and the group of the socket.
     #[serde(skip)]
     pub frontend: (u32, u32),
@@ -49,14 +55,6 @@ pub struct Config {
     /// By name. "standard" is everybody's default where the frontend's policy names none.
     #[serde(rename = "profile")]
     pub profiles: BTreeMap<String, Profile>,
-}
-
-/// A user of this host, by number or name.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "not the name or the number of a user")]
-enum UserName {
-    Uid(u32),
-    Name(String),
 }
 
 /// Uids that follow each other.
@@ -97,7 +95,8 @@ impl Default for Config {
     fn default() -> Self {
         let beside = std::env::current_exe().map(|own| own.with_file_name("airlock-keeper"));
         Self {
-            frontend_user: UserName::Name(String::new()),
+            frontend_user: Amount::Text(String::new()),
+            read_at: String::new(),
             frontend: (0, 0),
             socket: "/run/airlock/executor.sock".into(),
             work_dir: "/var/lib/airlock/work".into(),
@@ -132,7 +131,8 @@ impl Config {
         let fail = |what: String| format!("{}{what}", path.display());
         let text = read_trusted(path).map_err(&fail)?;
         let users = Users::read(Path::new("/etc")).map_err(|e| fail(format!(": /etc/passwd and /etc/group: {e}")))?;
-        Self::parse(&text, &users).map_err(fail)
+        let read_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        Self::parse(&text, &users).map(|config| Self { read_at, ..config }).map_err(fail)
     }
 
     /// Parses the text of a file on a host with these users. The error begins with the line, where it has one.
@@ -143,13 +143,10 @@ impl Config {
     }
 
     fn check(&mut self, users: &Users) -> Result<(), String> {
-        self.frontend = match &self.frontend_user {
-            UserName::Uid(uid) => (*uid, *uid),
-            UserName::Name(name) => users
-                .user(name)
-                .map(|user| (user.uid, user.gid))
-                .ok_or_else(|| format!("frontend_user: there is no user '{name}' in /etc/passwd"))?,
-        };
+        let name = self.frontend_user.text();
+        let number = name.parse().ok().map(|uid| (uid, uid));
+        let found = users.user(&name).map(|user| (user.uid, user.gid)).or(number);
+        self.frontend = found.ok_or_else(|| format!("frontend_user: there is no user '{name}' in /etc/passwd"))?;
         if self.frontend.0 == 0 {
             return Err("frontend_user is root; the frontend must be an unprivileged user".into());
         }

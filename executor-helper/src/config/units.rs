@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 /// A number, or a number with a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "not a number or a text such as \"1.5G\"")]
+#[serde(untagged, expecting = "neither a number nor a text in quotes")]
 pub enum Amount {
     /// As it stands.
     Number(u64),

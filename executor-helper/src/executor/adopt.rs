@@ -8,7 +8,6 @@ use std::{collections::BTreeSet, ffi::CString, os::unix::ffi::OsStrExt, path::Pa
 use ipc_protocol::{JobEntry, JobId, LostReason, Phase};
 use rustix::{
     fs::{lstat, rmdir},
-    io::Errno,
     process::{Pid, Signal, kill_process, test_kill_process},
 };
 use serde_json::json;
@@ -27,7 +26,7 @@ impl Executor {
     pub(super) fn adopt_all(&mut self) -> Result<(), String> {
         let mut groups = self.hierarchy.job_ids().map_err(|e| format!("cgroups of jobs: {e}"))?;
         #[cfg(feature = "kill-points")]
-        kill_points::half_born(groups.iter().filter(|id| self.is_unborn(**id)).count());
+        kill_points::half_born(groups.iter().filter(|id| JobGroup::of(&self.hierarchy, **id).is_unborn()).count());
         for (pid, adopted) in keepers(&self.hierarchy)? {
             match adopted {
                 Ok((body, plan)) if groups.remove(&plan.entry.job) => self.take_over(body, plan)?,
@@ -69,26 +68,18 @@ impl Executor {
         }
     }
 
-    // An executor was killed between making the group and the birth: no process was ever in it, so nothing was started and nothing
-    // is lost. The same holds for groups that are not there in every hierarchy.
-    fn is_unborn(&self, id: JobId) -> bool {
-        let group = JobGroup::open(&self.hierarchy, id);
-        group.map_or_else(|e| e == Errno::NOENT, |group| group.is_empty() && group.facts().cpu_ns == 0)
-    }
-
-    // A group without a keeper: its job is lost. It is told once, with what little is known, so that the frontend can record it.
+    // A group without a keeper: its job is lost. It is told once, with what little is known, so that the frontend can record it. One that
+    // nothing was ever born into loses nothing.
     fn orphan(&mut self, id: JobId) {
-        if self.is_unborn(id) && JobGroup::remove(&self.hierarchy, id).is_ok() {
+        let group = JobGroup::of(&self.hierarchy, id);
+        if group.is_unborn() && group.remove().is_ok() {
             return;
         }
         // Emptied as whoever owns it, never as root.
         let sweep = directory(&self.config.work_dir.join(id.to_string()));
         let (uid, gid, directory) = sweep.map_or((0, 0, None), |s| (s.uid, s.gid, Some(s.directory)));
         let entry = JobEntry { job: id, uid, phase: Phase::NeverStarted, ..JobEntry::default() };
-        let pooled = directory.is_some();
-        let held =
-            Held { job: Job::new(entry, false), body: None, fingerprint: [0; 32], gid, pooled, directory, wake: None };
-        let serial = self.hold(held);
+        let serial = self.hold(Held { job: Job::new(entry, false), body: None, fingerprint: [0; 32], gid, directory });
         self.lose(serial, LostReason::KeeperDied);
     }
 
@@ -102,7 +93,10 @@ impl Executor {
                 continue;
             }
             match directory(&path) {
-                Some(sweep) => self.sweep(sweep, true),
+                Some(sweep) => {
+                    self.pool.take(sweep.uid);
+                    self.sweep(sweep);
+                }
                 // Made, and not yet given to its user: empty, or none of ours.
                 None => drop(rmdir(&path)),
             }

@@ -113,9 +113,7 @@ impl Executor {
     pub(super) fn hold(&mut self, held: Held) -> u64 {
         let (serial, id) = (self.next_serial, held.job.id());
         self.next_serial = serial.saturating_add(1);
-        if held.pooled {
-            self.pool.take(held.job.uid());
-        }
+        self.pool.take(held.job.uid());
         let token = serial.saturating_mul(4);
         let mut watched = Ok(());
         if let Some(body) = &held.body {

@@ -76,8 +76,7 @@ impl Executor {
             self.live = None;
             self.inputs.waiting.clear();
             self.ready.clear();
-            let serials: Vec<u64> = self.jobs.keys().copied().collect();
-            serials.into_iter().for_each(|serial| self.happen(serial, Input::Disconnected));
+            self.held().into_iter().for_each(|serial| self.happen(serial, Input::Disconnected));
         }
         if !matches!(why, Closed::Gone | Closed::Replaced) {
             log(4, &format!("frontend connection closed: {why:?}"));

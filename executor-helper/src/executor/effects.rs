@@ -3,7 +3,7 @@
 use ipc_protocol::{Stream, output_prefix};
 use rustix::pipe::fcntl_getpipe_size;
 
-use super::{Executor, Held, log, requests};
+use super::{Executor, log, requests};
 use crate::{
     cgroup::JobGroup,
     connection::Closed,
@@ -28,7 +28,7 @@ impl Executor {
             self.feed_starved();
         }
         #[cfg(feature = "kill-points")]
-        kill_points::note(self.jobs.values().map(|Held { job, .. }| {
+        kill_points::note(self.jobs.values().map(|super::Held { job, .. }| {
             (*job.life() != crate::job::Life::Starting, job.totals() != [0; 2], job.has_ended())
         }));
     }
@@ -48,29 +48,19 @@ impl Executor {
                     }
                 }
             }
-            Effect::WakeAt(at) => self.wake(serial, at),
+            Effect::WakeAt(at) => self.wake_ns = self.wake_ns.min(at),
             Effect::RecordStop => {
                 let _ = held.body.as_ref().and_then(|body| body.write_stop(held.job.stopping()));
             }
             Effect::Signal(number) => drop(requests::send(held, number)),
             Effect::KillGroup => {
-                let _ = JobGroup::open(&self.hierarchy, held.job.id()).and_then(|group| group.kill());
+                let _ = JobGroup::of(&self.hierarchy, held.job.id()).kill();
             }
             Effect::Drain => self.drain(serial),
             Effect::AuditEnd => self.audit_end(serial),
-            Effect::Sweep => self.clean_directory(serial),
             Effect::Forget => self.let_go(serial),
         }
         Ok(())
-    }
-
-    /// Calls the job at this time. One moment for each job, the next, however often a frontend asks it to stop.
-    pub(super) fn wake(&mut self, serial: u64, at: u64) {
-        let sooner = |held: &&mut Held| held.wake.is_none_or(|former| at < former);
-        if let Some(held) = self.jobs.get_mut(&serial).filter(sooner) {
-            self.timers.remove(&(held.wake.replace(at).unwrap_or(0), serial));
-            self.timers.insert((at, serial));
-        }
     }
 
     fn send(&mut self, serial: u64, piece: Chunk) -> Result<(), Closed> {
@@ -133,8 +123,7 @@ impl Executor {
         if !std::mem::take(&mut self.starved) {
             return;
         }
-        let serials: Vec<u64> = self.jobs.keys().copied().collect();
-        for (serial, stream) in serials.into_iter().flat_map(|serial| Stream::BOTH.map(|stream| (serial, stream))) {
+        for (serial, stream) in self.held().into_iter().flat_map(|serial| Stream::BOTH.map(|stream| (serial, stream))) {
             let Some(held) = self.jobs.get_mut(&serial) else { continue };
             if held.job.has_ended() {
                 self.drain(serial);

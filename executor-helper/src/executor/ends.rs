@@ -1,11 +1,9 @@
 //! What a keeper tells, the end of a job, and how everything of it goes away.
 
-use std::ffi::CString;
-
 use ipc_protocol::{End, Facts, LostReason, Phase};
 use rustix::{
     event::epoll,
-    fs::{Access, access, rmdir},
+    fs::rmdir,
     io::Errno,
     process::{PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid},
 };
@@ -24,7 +22,6 @@ use crate::{
 pub(super) struct Sweeping {
     child: Child,
     sweep: Sweep,
-    pooled: bool,
     pub(super) deadline_ns: u64,
 }
 
@@ -57,8 +54,7 @@ impl Executor {
             self.happen(serial, Input::Started { pid, started_ns, deadline_ns });
         }
         if let (Some((end, ended_ns)), Some(held)) = (record.end, self.jobs.get(&serial)) {
-            let group = JobGroup::open(&self.hierarchy, held.job.id());
-            let facts = group.map(|group| group.facts()).unwrap_or_default();
+            let facts = JobGroup::of(&self.hierarchy, held.job.id()).facts();
             let facts = Facts { deadline_hit: record.deadline_hit, ..facts };
             self.happen(serial, Input::Ended { end, facts, ended_ns });
         }
@@ -68,18 +64,18 @@ impl Executor {
         let Some(held) = self.jobs.get(&serial).filter(|held| !held.job.has_ended()) else { return };
         let id = held.job.id();
         log(3, &format!("job {id} is lost: {reason:?}"));
-        end_group(&self.hierarchy, held.job.id());
-        let facts = JobGroup::open(&self.hierarchy, id).map(|group| group.facts()).unwrap_or_default();
+        let group = JobGroup::of(&self.hierarchy, id);
+        end_group(&group);
+        let facts = group.facts();
         self.happen(serial, Input::Ended { end: End::Lost(reason), facts, ended_ns: now_ns() });
     }
 
     /// airlock-jobs.service was stopped: every group is gone, and with them every job. New ones can start where it is back.
     pub(super) fn lose_everything(&mut self) {
-        let serials: Vec<u64> = self.jobs.keys().copied().collect();
-        if !serials.is_empty() {
+        if !self.jobs.is_empty() {
             log(2, "the cgroups of all jobs are gone: was airlock-jobs.service stopped?");
         }
-        serials.into_iter().for_each(|serial| self.lose(serial, LostReason::JobsUnitStopped));
+        self.held().into_iter().for_each(|serial| self.lose(serial, LostReason::JobsUnitStopped));
         let device = self.hierarchy.io_device.clone();
         if let Ok(hierarchy) = Hierarchy::open(&self.config.cgroup, device)
             && hierarchy.is_alive()
@@ -124,13 +120,13 @@ impl Executor {
         let id = held.job.id();
         self.serials.remove(&id);
         self.ready.remove(&serial);
-        self.timers.remove(&(held.wake.unwrap_or(0), serial));
         self.in_flight = self.in_flight.saturating_sub(held.job.in_flight());
         // The groups first: a keeper without a group is what an executor killed right here leaves, and the next one ends it.
-        if let Err(errno) = JobGroup::remove(&self.hierarchy, id) {
+        let group = JobGroup::of(&self.hierarchy, id);
+        if let Err(errno) = group.remove() {
             // Something still lives in one, for a moment after its kill: the next start of the executor clears what remains.
-            end_group(&self.hierarchy, id);
-            if JobGroup::remove(&self.hierarchy, id).is_err() {
+            end_group(&group);
+            if group.remove().is_err() {
                 log(3, &format!("the cgroup of job {id} cannot be removed: {errno}"));
             }
         }
@@ -142,11 +138,10 @@ impl Executor {
             kill_point!(KeeperEnded);
             self.released.extend(body.is_child.then_some(body.keeper));
         }
-        let uid = held.job.uid();
-        let swept = !self.sweeps.iter().any(|sweeping| sweeping.sweep.uid == uid);
-        let left = held.directory.is_some_and(|path| access(path, Access::EXISTS).is_ok());
-        if held.pooled && swept && !left {
-            self.pool.give_back(uid);
+        let (uid, gid) = (held.job.uid(), held.gid);
+        match held.directory {
+            Some(directory) => self.sweep(Sweep { uid, gid, directory }),
+            None => self.pool.give_back(uid),
         }
         self.feed_starved();
     }
@@ -157,35 +152,25 @@ impl Executor {
         self.check_sweeps(boot_ns());
     }
 
-    pub(super) fn clean_directory(&mut self, serial: u64) {
-        let Some(held) = self.jobs.get(&serial) else { return };
-        let (uid, gid, pooled) = (held.job.uid(), held.gid, held.pooled);
-        if let Some(directory) = held.directory.clone() {
-            self.sweep(Sweep { uid, gid, directory }, pooled);
-        }
-    }
-
-    /// Empty directories go at once; others are emptied by a process that has the job's uid and nothing else.
-    pub(super) fn sweep(&mut self, sweep: Sweep, pooled: bool) {
-        if matches!(rmdir(sweep.directory.as_c_str()), Ok(()) | Err(Errno::NOENT)) {
+    /// Empty directories go at once; others are emptied by a process that has the job's uid and nothing else. The uid is free again when
+    /// its directory is gone: there is no other way back into the pool for one that had a directory.
+    pub(super) fn sweep(&mut self, sweep: Sweep) {
+        if self.remove_directory(&sweep).is_ok() {
             return;
-        }
-        if pooled {
-            self.pool.take(sweep.uid);
         }
         match self.midwife.sweep(&self.hierarchy, &sweep) {
             Ok(child) => {
                 kill_point!(SweeperBorn);
                 let deadline_ns = boot_ns().saturating_add(SWEEP_DEADLINE_NS);
-                self.sweeps.push(Sweeping { child, sweep, pooled, deadline_ns });
+                self.sweeps.push(Sweeping { child, sweep, deadline_ns });
             }
-            Err(errno) => not_swept(&sweep.directory, sweep.uid, errno),
+            Err(errno) => not_swept(&sweep, errno),
         }
     }
 
     pub(super) fn check_sweeps(&mut self, now: u64) {
         for sweeping in std::mem::take(&mut self.sweeps) {
-            let Sweeping { child, sweep, pooled, deadline_ns } = &sweeping;
+            let Sweeping { child, sweep, deadline_ns } = &sweeping;
             if let Ok(None) = waitid(WaitId::Pid(child.pid), ENDED_NOHANG) {
                 if *deadline_ns <= now {
                     let _ = pidfd_send_signal(&child.pidfd, Signal::KILL);
@@ -193,30 +178,31 @@ impl Executor {
                 self.sweeps.push(sweeping);
                 continue;
             }
-            match rmdir(sweep.directory.as_c_str()) {
-                Ok(()) | Err(Errno::NOENT) => {
-                    kill_point!(DirectoryRemoved);
-                    let held = self.jobs.values().any(|held| held.pooled && held.job.uid() == sweep.uid);
-                    if *pooled && !held {
-                        self.pool.give_back(sweep.uid);
-                    }
-                }
-                Err(errno) => not_swept(&sweep.directory, sweep.uid, errno),
+            if let Err(errno) = self.remove_directory(sweep) {
+                not_swept(sweep, errno);
             }
         }
     }
+
+    fn remove_directory(&mut self, sweep: &Sweep) -> Result<(), Errno> {
+        match rmdir(sweep.directory.as_c_str()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+        kill_point!(DirectoryRemoved);
+        self.pool.give_back(sweep.uid);
+        Ok(())
+    }
 }
 
-fn not_swept(directory: &CString, uid: u32, errno: Errno) {
+fn not_swept(Sweep { uid, directory, .. }: &Sweep, errno: Errno) {
     log(3, &format!("{} could not be emptied: {errno}; its uid {uid} is not used again", directory.to_string_lossy()));
 }
 
 // Kills what lives in a job's group and waits for a moment until it is empty. Used where no keeper does it.
-fn end_group(hierarchy: &Hierarchy, id: ipc_protocol::JobId) {
-    let Ok(group) = JobGroup::open(hierarchy, id) else { return };
-    let _ = group.kill();
+fn end_group(group: &JobGroup<'_>) {
     for _ in 0..50 {
-        if group.is_empty() {
+        if group.kill().is_err() || group.is_empty() {
             return;
         }
         let _ = rustix::thread::nanosleep(&timespec(1_000_000));

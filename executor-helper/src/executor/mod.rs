@@ -60,16 +60,13 @@ struct Held {
     body: Option<Body>,
     fingerprint: [u8; 32],
     gid: u32,
-    pooled: bool,
     directory: Option<CString>,
-    /// When it is called next, on the boot-time clock.
-    wake: Option<u64>,
 }
 
 impl Held {
     fn new(job: Job, body: Body, plan: &Plan) -> Self {
-        let Plan { fingerprint, gid, pooled, ref directory, .. } = *plan;
-        Self { job, body: Some(body), fingerprint, gid, pooled, directory: directory.clone(), wake: None }
+        let Plan { fingerprint, gid, ref directory, .. } = *plan;
+        Self { job, body: Some(body), fingerprint, gid, directory: directory.clone() }
     }
 }
 
@@ -97,7 +94,8 @@ pub struct Executor {
     /// Bytes of output that wait for acknowledgement, and whether a pipe waits for there being fewer.
     in_flight: u64,
     starved: bool,
-    timers: BTreeSet<(u64, u64)>,
+    /// When the first of the jobs wants to be called, on the boot-time clock.
+    wake_ns: u64,
     epoch_seen: u64,
     starts: (Option<Instant>, u64),
     released: Vec<Pid>,
@@ -140,7 +138,7 @@ impl Executor {
             turn: 0,
             in_flight: 0,
             starved: false,
-            timers: BTreeSet::new(),
+            wake_ns: u64::MAX,
             epoch_seen: 0,
             starts: (None, 0),
             released: Vec::new(),
@@ -187,24 +185,27 @@ impl Executor {
         epoll::add(&self.epoll, fd, EventData::new_u64(token), flags)
     }
 
+    // The serial numbers of all jobs, for doing something to each.
+    fn held(&self) -> Vec<u64> {
+        self.jobs.keys().copied().collect()
+    }
+
     // Nanoseconds until something has to be done.
     fn next_wake(&self) -> u64 {
         let now = boot_ns();
-        let job = self.timers.first().map(|(at, _)| at.saturating_sub(now));
-        let patience = self.connections.values().filter_map(Connection::deadline).min();
+        let patience = self.connections.values().filter_map(Connection::deadline);
         let patience = patience.map(|at| at.saturating_duration_since(Instant::now()).as_nanos() as u64);
-        let sweep = self.sweeps.iter().map(|sweep| sweep.deadline_ns.saturating_sub(now)).min();
-        [job, patience, sweep].into_iter().flatten().fold(LOOK_EVERY_NS, u64::min)
+        let sweeps = self.sweeps.iter().map(|sweep| sweep.deadline_ns);
+        let moments = sweeps.chain([self.wake_ns]).map(|at| at.saturating_sub(now));
+        moments.chain(patience).fold(LOOK_EVERY_NS, u64::min)
     }
 
     fn on_time(&mut self) {
         let now = boot_ns();
-        while let Some(&(at, serial)) = self.timers.first().filter(|(at, _)| *at <= now) {
-            self.timers.remove(&(at, serial));
-            self.jobs.entry(serial).and_modify(|held| held.wake = None);
-            self.happen(serial, Input::Tick { boot_ns: now });
-            let next = self.jobs.get(&serial).and_then(|held| held.job.next_wake(now));
-            next.into_iter().for_each(|at| self.wake(serial, at));
+        if self.wake_ns <= now {
+            self.held().into_iter().for_each(|serial| self.happen(serial, Input::Tick { boot_ns: now }));
+            let next = self.jobs.values().filter_map(|held| held.job.next_wake(now)).min();
+            self.wake_ns = next.unwrap_or(u64::MAX);
         }
         let late = |c: &Connection| c.deadline().is_some_and(|at| at <= Instant::now());
         let late: Vec<u64> = self.connections.iter().filter(|(_, c)| late(c)).map(|(token, _)| *token).collect();
@@ -249,7 +250,7 @@ impl Executor {
                 // Some of the new ceilings may stand already.
                 let _ = self.hierarchy.set_ceilings(&self.config.ceilings);
                 let _ = self.audit.write("reload-refused", &[("why", json!(error))]);
-                log(3, &format!("{error}; the configuration in force stays"));
+                log(3, &format!("{error}; the configuration from {} stays in force", self.config.read_at));
             }
         }
         listener::notify(&[NotifyState::Ready]);

@@ -50,7 +50,7 @@ impl Executor {
 
     fn follow_probe(&mut self, serial: u64, id: JobId) -> Result<(), String> {
         self.wait_for(serial, |life| *life != Life::Starting)?;
-        let group = JobGroup::open(&self.hierarchy, id).map_err(|e| format!("its cgroup: {e}"))?;
+        let group = JobGroup::of(&self.hierarchy, id);
         if group.is_empty() {
             return Err("the command was not born in its cgroup".into());
         }

@@ -23,7 +23,6 @@ pub struct Account {
     told: bool,
     drained: bool,
     audited: bool,
-    swept: bool,
 }
 
 /// What came of something that happened.
@@ -49,7 +48,6 @@ impl Account {
             told: false,
             drained: false,
             audited: false,
-            swept: false,
         }
     }
 
@@ -93,7 +91,7 @@ impl Account {
         self.job = Job::adopted(self.sealed.clone(), offsets, stopping, 11);
         self.recovered = offsets.map(|(taken, _)| taken);
         self.offsets = offsets.map(|(taken, acked)| [acked, acked, taken]);
-        (self.resumed, self.told, self.drained, self.audited, self.swept) = (false, false, false, false, false);
+        (self.resumed, self.told, self.drained, self.audited) = (false, false, false, false);
     }
 
     /// One input and its effects, each held against the account. `None` when the frontend said what cannot be.
@@ -190,7 +188,6 @@ impl Account {
             Effect::AuditEnd => {
                 assert!(self.job.has_ended() && !std::mem::replace(&mut self.audited, true), "two ends in the trail");
             }
-            Effect::Sweep => assert!(!std::mem::replace(&mut self.swept, true), "swept twice"),
             Effect::Forget => {
                 assert!(self.job.has_ended(), "a live job was forgotten");
                 outcome.forgotten = true;

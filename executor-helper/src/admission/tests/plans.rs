@@ -28,7 +28,7 @@ fn a_pooled_job_has_a_user_a_group_and_a_directory_of_its_own() {
     let plan = plan(&spawn("standard", &["make", "test"]));
     let directory = format!("/work/{JOB}");
     assert_eq!(ids(&plan), (POOL_UID, POOL_UID));
-    assert!(plan.pooled && plan.groups.is_empty());
+    assert!(plan.groups.is_empty());
     assert_eq!(plan.directory.as_ref().unwrap().to_str().unwrap(), directory);
     assert_eq!(plan.cwd.to_str().unwrap(), directory);
     assert_eq!(texts(&plan.argv), ["make", "test"]);
@@ -83,7 +83,6 @@ fn a_variable_said_twice_is_there_once_with_its_last_value() {
 fn a_fixed_command_runs_as_its_user_with_its_words() {
     let plan = plan(&spawn("deploy-web", &[]));
     assert_eq!(ids(&plan), (1000, 1000));
-    assert!(!plan.pooled);
     assert_eq!(texts(&plan.argv), ["/usr/local/bin/deploy-web", "--now"]);
     assert_eq!(plan.directory.as_ref(), None);
     assert_eq!(plan.cwd.to_str().unwrap(), "/srv/www");

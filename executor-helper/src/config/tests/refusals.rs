@@ -191,7 +191,7 @@ fn amounts_that_are_none_are_named() {
         let why = why_not(&with_profile(&format!("limits.{limit} = {{ max = \"{amount}\" }}")));
         assert!(why.ends_with(&format!("limits.{limit} '{amount}' is not such an amount")), "{why}");
     }
-    refused_value("limits.swap = { max = -1 }", "not a number or a text such as \"1.5G\"");
+    refused_value("limits.swap = { max = -1 }", "neither a number nor a text in quotes");
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn a_file_without_a_pool_or_without_a_frontend_is_refused() {
     refused_instead(&pool, "", "uid_pool 0+0 must lie above 1000");
     let frontend = "frontend_user = \"airlock\"";
     refused_instead(frontend, "", "frontend_user: there is no user '' in /etc/passwd");
-    refused_instead(frontend, "frontend_user = true", ":2: frontend_user: not the name or the number of a user");
+    refused_instead(frontend, "frontend_user = true", ":2: frontend_user: neither a number nor a text in quotes");
 }
 
 #[test]

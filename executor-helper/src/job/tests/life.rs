@@ -37,9 +37,9 @@ fn a_start_between_the_list_and_the_comparison_is_told() {
 }
 
 #[test]
-fn an_ended_job_is_drained_and_swept_and_its_end_is_told_when_its_pipes_are_empty() {
+fn an_ended_job_is_drained_and_its_end_is_told_when_its_pipes_are_empty() {
     let mut lived = Lived::running();
-    assert_eq!(lived.step(ended(End::Exited(3))), [Effect::Drain, Effect::Sweep]);
+    assert_eq!(lived.step(ended(End::Exited(3))), [Effect::Drain]);
     assert_eq!((lived.job.has_ended(), lived.job.running_pid()), (true, None), "its pid may be a stranger's by now");
     let effects = lived.step(Input::Drained);
     assert_eq!(effects[0], Effect::AuditEnd);
@@ -60,7 +60,7 @@ fn an_end_is_taken_once_and_audited_once() {
 fn pipes_of_a_living_job_are_never_drained() {
     let mut lived = Lived::running();
     assert_eq!(lived.step(Input::Drained), []);
-    assert_eq!(lived.step(ended(End::Exited(0))), [Effect::Drain, Effect::Sweep], "it counted as drained");
+    assert_eq!(lived.step(ended(End::Exited(0))), [Effect::Drain], "it counted as drained");
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn an_acknowledgement_drains_again_until_the_pipes_are_empty() {
 fn a_job_that_never_ran_says_so_with_the_user_it_was_to_run_as() {
     let mut lived = Lived::newborn();
     let error = StartError::new(Step::Exec, 2);
-    assert_eq!(lived.step(ended(End::StartFailed(error.clone()))), [Effect::Drain, Effect::Sweep]);
+    assert_eq!(lived.step(ended(End::StartFailed(error.clone()))), [Effect::Drain]);
     assert_eq!(lived.job.entry().phase, Phase::NeverStarted);
     let told = exited(&lived.step(Input::Drained)).unwrap().0;
     assert_eq!(told, End::StartFailed(StartError { uid: 5000, ..error }));
