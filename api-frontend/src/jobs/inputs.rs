@@ -20,6 +20,8 @@ use crate::config::roughly;
 const KEPT_FOR: Duration = Duration::from_secs(600);
 /// Most uploads of one owner that are under way or wait for their start.
 const WAITING_MAX: usize = 64;
+/// Their bytes, in inputs of the greatest length that the owner's profiles take: what waits takes room from everybody's output.
+const WAITING_INPUTS: u64 = 8;
 
 /// All uploads of this process. Those of a former one are gone: whoever uploaded them was told nothing that lasts.
 #[derive(Debug)]
@@ -31,8 +33,8 @@ pub(super) struct Inputs {
 #[derive(Debug, Default)]
 struct Table {
     uploads: HashMap<String, Entry>,
-    /// By owner, how many are under way.
-    begun: HashMap<String, usize>,
+    /// By owner, what is under way.
+    begun: HashMap<String, Sum>,
     of_jobs: HashMap<JobId, String>,
 }
 
@@ -43,6 +45,12 @@ struct Entry {
     made: Instant,
     /// `None` once a job has it: the digest is still wanted when the start is repeated.
     path: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    uploads: usize,
+    bytes: u64,
 }
 
 /// An upload under way. Dropped unfinished, it leaves nothing.
@@ -60,15 +68,37 @@ pub struct Upload {
 #[derive(Debug)]
 struct Begun {
     owner: String,
+    bytes: u64,
     table: Arc<Mutex<Table>>,
+}
+
+impl Table {
+    /// What an owner has under way and waiting for its start.
+    fn sum(&self, owner: &str) -> Sum {
+        let waiting = self.uploads.values().filter(|e| e.owner == owner && e.path.is_some());
+        let begun = self.begun.get(owner).copied().unwrap_or_default();
+        waiting.fold(begun, |sum, entry| Sum { uploads: sum.uploads + 1, bytes: sum.bytes + entry.digest.bytes })
+    }
+}
+
+impl Begun {
+    /// Counts bytes; false when the owner then has more than `most`.
+    fn add(&mut self, bytes: u64, most: u64) -> bool {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(begun) = table.begun.get_mut(&self.owner) else { return false };
+        begun.bytes += bytes;
+        self.bytes += bytes;
+        table.sum(&self.owner).bytes <= most
+    }
 }
 
 impl Drop for Begun {
     fn drop(&mut self) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(begun) = table.begun.get_mut(&self.owner) {
-            *begun -= 1;
-            if *begun == 0 {
+            begun.uploads -= 1;
+            begun.bytes -= self.bytes;
+            if begun.uploads == 0 {
                 table.begun.remove(&self.owner);
             }
         }
@@ -122,15 +152,14 @@ impl Inputs {
     // One more of this owner, while there may be.
     fn count(&self, owner: &str) -> Result<Begun, JobsError> {
         let mut table = self.table();
-        let waiting = table.uploads.values().filter(|e| e.owner == owner && e.path.is_some()).count();
-        let all = waiting + table.begun.get(owner).copied().unwrap_or(0);
+        let all = table.sum(owner).uploads;
         if all >= WAITING_MAX {
             let message =
                 format!("{all} uploads of yours are under way or wait for their start; start or wait ten minutes");
             return Err(JobsError::Exhausted { what: "uploads", message });
         }
-        *table.begun.entry(owner.to_owned()).or_default() += 1;
-        Ok(Begun { owner: owner.to_owned(), table: self.table.clone() })
+        table.begun.entry(owner.to_owned()).or_default().uploads += 1;
+        Ok(Begun { owner: owner.to_owned(), bytes: 0, table: self.table.clone() })
     }
 
     /// Length and hash of an upload of `owner`, whether or not a job has it already.
@@ -195,6 +224,14 @@ impl Upload {
         if self.bytes > self.most {
             let message = format!("input is longer than the most that any profile allows, {}", roughly(self.most));
             return Err(JobsError::Exhausted { what: "input", message });
+        }
+        let together = self.most.saturating_mul(WAITING_INPUTS);
+        if !self.begun.add(bytes.len() as u64, together) {
+            let message = format!(
+                "more than {} of your uploads are under way or wait for their start; start or wait ten minutes",
+                roughly(together)
+            );
+            return Err(JobsError::Exhausted { what: "uploads", message });
         }
         self.hash.update(bytes);
         self.file.write_all(bytes).map_err(no_room)

@@ -184,6 +184,27 @@ fn a_job_that_runs_leaves_no_copy_of_its_input() {
 }
 
 #[test]
+fn what_one_owner_uploads_and_does_not_start_is_bounded_in_bytes_too_and_takes_nothing_from_others() {
+    let rig = Rig::new();
+    // The profile takes a MiB.
+    let fill = |caller: &Caller| {
+        let mut upload = rig.jobs().upload(caller).unwrap();
+        upload.add(&[7; 1 << 20]).map(|()| upload)
+    };
+    let mut waiting: Vec<_> = (0..7).map(|_| fill(&alice()).unwrap().finish()).collect();
+    let under_way = fill(&alice()).unwrap();
+    let refused = rig.jobs().upload(&alice()).unwrap().add(b"x").unwrap_err();
+    assert!(refused.to_string().starts_with("more than 8 MiB of your uploads are under way or wait"), "{refused}");
+    assert!(fill(&bob()).is_ok());
+    drop(under_way);
+    waiting.push(fill(&alice()).unwrap().finish());
+    assert!(fill(&alice()).is_err());
+    let with_input = StartAsk { input_id: waiting[0].input_id.clone(), ..ask("r1") };
+    rig.start(&alice(), with_input).unwrap();
+    assert!(fill(&alice()).is_ok(), "what a job has been given does not wait");
+}
+
+#[test]
 fn below_the_reserve_nothing_is_uploaded() {
     let rig = Rig::with_policy("[output]\nreserve = \"1000T\"\n");
     let refused = rig.jobs().upload(&alice()).unwrap_err();
