@@ -53,9 +53,12 @@ impl Authority {
         let left_behind = self.left_behind();
         if !left_behind.is_empty() && !anyway {
             let names: Vec<&str> = left_behind.iter().map(|listed| listed.record.name.as_str()).collect();
+            let (certificates, count, them) = match names.len() {
+                1 => ("1 certificate".to_owned(), "counts", "it"),
+                several => (format!("{several} certificates"), "count", "them"),
+            };
             let problem = format!(
-                "{} certificates of the old authority still count ({}); renew or revoke them first: airlock certs renew NAME",
-                names.len(),
+                "{certificates} of the old authority still {count} ({}); renew or revoke {them} first: airlock certs renew NAME",
                 names.join(", ")
             );
             return Err(Error::Rollover { problem });

@@ -56,6 +56,9 @@ impl FromStr for ServerAddress {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let fail = |reason| AddressError { text: text.to_owned(), reason };
+        if text.contains("://") {
+            return Err(fail("it is written like that of a page"));
+        }
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             let (host, rest) = rest.split_once(']').ok_or_else(|| fail("the bracket is not closed"))?;
             host.parse::<Ipv6Addr>().map_err(|_| fail("only IPv6 addresses stand in brackets"))?;

@@ -61,10 +61,7 @@ impl Target {
     /// [`IdentityError`] when key and certificate do not fit, or when the name is no host name.
     pub fn new(server: ServerAddress, server_name: Option<&str>, identity: Identity) -> Result<Self, IdentityError> {
         let name = server_name.unwrap_or(server.host()).to_owned();
-        let name = ServerName::try_from(name.clone()).map_err(|_| IdentityError::Mismatch {
-            name: identity.name().to_owned(),
-            reason: format!("'{name}' is not a name that a server's certificate could carry"),
-        })?;
+        let name = ServerName::try_from(name.clone()).map_err(|_| IdentityError::ServerName(name))?;
         let (configuration, certificate) = tls::configuration(identity)?;
         Ok(Target { dialer: Arc::new(Dialer::new(server, name, Arc::new(configuration))), certificate })
     }

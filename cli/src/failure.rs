@@ -91,6 +91,16 @@ impl Failure {
         self
     }
 
+    /// Its sentence without what to do about it.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// What to do about it, if anything is known.
+    pub fn advice(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
     /// What the process ends with.
     pub fn exit_status(&self) -> u8 {
         self.0.status

@@ -1,5 +1,6 @@
 //! Who the client is: a certificate chain, its key, and the authorities whose servers it trusts.
 
+use crate::dial::plain_reason;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::{
     fmt, fs, io,
@@ -37,6 +38,9 @@ pub enum IdentityError {
     /// A name that would leave the folder, or is empty.
     #[error("identity '{0}' is not a name; use letters, digits, dots, dashes and underscores")]
     Name(String),
+    /// The name asked of the server's certificate is none that one could carry.
+    #[error("server name '{0}' is not a name that a certificate could carry; use a host name or an IP address")]
+    ServerName(String),
     /// Neither NAME.pem nor NAME.crt exists.
     #[error(
         "no identity '{name}' in {folder}: neither {name}.crt nor {name}.pem is there; make one with: airlock certs request {name}"
@@ -48,7 +52,7 @@ pub enum IdentityError {
         folder: String,
     },
     /// A file could not be read.
-    #[error("cannot read {file}: {source}", file = .file.display())]
+    #[error("cannot read {file}: {reason}", file = .file.display(), reason = plain_reason(.source))]
     Read {
         /// Which.
         file: PathBuf,
@@ -71,12 +75,21 @@ pub enum IdentityError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The certificate's key and the private key differ, or the key's kind is not supported.
-    #[error("certificate and key of identity '{name}' do not belong together: {reason}")]
+    /// The certificate's key and the private key differ.
+    #[error(
+        "certificate and key of identity '{name}' do not belong together; find the key that the certificate was made for, or ask \
+         for a new certificate: airlock certs request {name}"
+    )]
     Mismatch {
         /// The identity.
         name: String,
-        /// What rustls says.
+    },
+    /// A certificate, its key or an authority cannot be used for TLS, such as one of an unsupported kind.
+    #[error("identity '{name}' cannot be used: {reason}")]
+    Unusable {
+        /// The identity.
+        name: String,
+        /// What the TLS library says.
         reason: String,
     },
 }

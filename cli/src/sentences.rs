@@ -3,6 +3,9 @@
 use crate::failure::{Failure, GOES_ON};
 use airlock_client::{Answer, Client, DialError, Error, TlsRefusal};
 
+/// The advice where many things may be the cause; doctor itself leaves it out.
+pub const ASK_DOCTOR: &str = "airlock doctor looks for the cause";
+
 /// What a failed call means, said to the user of `client`.
 pub fn explain(client: &Client, error: Error) -> Failure {
     match error {
@@ -73,16 +76,12 @@ fn unreachable(client: &Client, error: DialError) -> Failure {
         .hint("use that name or server_name"),
         DialError::Untrusted { .. } => Failure::new("UNAUTHENTICATED", error.to_string()),
         DialError::Refused { server, refusal } => refused(client, &server, &refusal),
-        DialError::Resolve { .. } => {
-            Failure::new("UNAVAILABLE", error.to_string()).hint("airlock doctor looks for the cause")
-        }
-        DialError::NotListening { .. }
+        DialError::Resolve { .. }
+        | DialError::NotListening { .. }
         | DialError::Closed { .. }
         | DialError::Connect { .. }
         | DialError::Silent { .. }
-        | DialError::NotTls { .. } => {
-            Failure::new("UNAVAILABLE", error.to_string()).hint("airlock doctor looks for the cause")
-        }
+        | DialError::NotTls { .. } => Failure::new("UNAVAILABLE", error.to_string()).hint(ASK_DOCTOR),
     }
 }
 

@@ -110,11 +110,16 @@ fn missing_output(job: &api::Job, gaps: &[api::Gap], verdict: &mut Verdict) {
     if let [first, rest @ ..] = gaps {
         missing = true;
         let total: u64 = gaps.iter().map(|gap| gap.to.saturating_sub(gap.from)).sum();
-        let more = if rest.is_empty() { String::new() } else { format!(" and {} more places", rest.len()) };
+        let more = match rest.len() {
+            0 => String::new(),
+            1 => " and 1 more place".to_owned(),
+            more => format!(" and {more} more places"),
+        };
         let others = if incomplete { "" } else { "; the rest is complete" };
         let message = format!(
-            "{} of the output are gone (offsets {} to {}: {}{more}){others}",
+            "{} of the output {} gone (offsets {} to {}: {}{more}){others}",
             sizes::long(total),
+            if total == 1 { "is" } else { "are" },
             first.from,
             first.to,
             first.reason

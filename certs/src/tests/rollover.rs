@@ -49,10 +49,12 @@ fn the_old_authority_retires_only_when_nobody_is_left_behind() {
     authority.start_next(None, KeyKind::P256, Lifetime::AUTHORITY).expect("the next one");
     let sentence = authority.retire_old(false).expect_err("people are left behind").to_string();
     assert!(sentence.contains("admin") && sentence.contains("localhost"), "{sentence}");
+    assert!(sentence.starts_with("2 certificates of the old authority still count ("), "{sentence}");
     assert!(authority.list().iter().all(|listed| listed.by_retiring_authority));
     authority.renew("admin", None, &replace).expect("renewed");
     let sentence = authority.retire_old(false).expect_err("the server is left behind").to_string();
     assert!(sentence.contains("localhost") && !sentence.contains("admin"), "{sentence}");
+    assert!(sentence.starts_with("1 certificate of the old authority still counts ("), "{sentence}");
     authority.renew("server", None, &replace).expect("renewed");
     assert!(authority.retire_old(false).expect("nobody is left").is_empty());
     assert!(!authority.is_changing());

@@ -9,7 +9,7 @@ use crate::{
     failure::{DONE, Ending, Failure},
     present::{json, time},
     session::{Session, duration},
-    talk::data,
+    talk::{data, say},
 };
 use airlock_client::{api, is_live, short_id, state_word};
 use serde::Serialize;
@@ -30,6 +30,9 @@ pub async fn delete(session: &Session, args: &DeleteArgs) -> Result<Ending, Fail
         (false, false) => args.jobs.clone(),
         (false, true) => return Err(no_job_named("--ended for all that have ended, with --older-than and --state")),
     };
+    if chosen.is_empty() && session.talkative {
+        say(format!("no job has ended on {} that this would delete", session.place()));
+    }
     let mut failed: Option<Failure> = None;
     for name in &chosen {
         let outcome = if args.dry_run {

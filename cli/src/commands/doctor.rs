@@ -5,7 +5,7 @@ mod findings;
 use crate::{
     args::{Format, GlobalArgs},
     failure::{Ending, Failure},
-    present::{style::Paint, time},
+    present::{sizes, style::Paint, time},
     sentences,
     settings::Settings,
     talk::data,
@@ -40,7 +40,7 @@ fn this_side(global: &GlobalArgs, findings: &mut Findings) -> Option<Client> {
     let settings = match Settings::find(global) {
         Ok(settings) => settings,
         Err(failure) => {
-            findings.fail("config", failure.to_string(), None);
+            findings.fail_as("config", &failure);
             return None;
         }
     };
@@ -122,7 +122,7 @@ async fn that_side(client: &Client, findings: &mut Findings) {
         }
         Err(error) => {
             let what = if matches!(error, airlock_client::Error::Refused { .. }) { "tls" } else { "server" };
-            findings.fail(what, sentences::explain(client, error).to_string(), None);
+            findings.fail_as(what, &sentences::explain(client, error));
             return;
         }
     }
@@ -130,19 +130,18 @@ async fn that_side(client: &Client, findings: &mut Findings) {
     let info = match client.server_info().await {
         Ok(info) => info,
         Err(error) => {
-            findings.fail("access", sentences::explain(client, error).to_string(), None);
+            findings.fail_as("access", &sentences::explain(client, error));
             return;
         }
     };
     clock(asked, SystemTime::now(), &info, findings);
     match client.who_am_i().await {
         Ok(me) => {
-            let profiles = me.profiles.len();
-            let plural = if profiles == 1 { "" } else { "s" };
-            let found = format!("{} has role {}, {profiles} profile{plural}", me.name, me.role);
+            let profiles = sizes::counted(me.profiles.len() as u64, "profile");
+            let found = format!("{} has role {}, {profiles}", me.name, me.role);
             access(found, me.group.as_ref(), findings);
         }
-        Err(error) => findings.fail("access", sentences::explain(client, error).to_string(), None),
+        Err(error) => findings.fail_as("access", &sentences::explain(client, error)),
     }
     executor(&info, findings);
 }
@@ -150,8 +149,8 @@ async fn that_side(client: &Client, findings: &mut Findings) {
 fn access(found: String, group: Option<&api::Group>, findings: &mut Findings) {
     let Some(group) = group else { return findings.ok("access", found) };
     let text = match group.max_jobs {
-        Some(most) => format!("{found}, group {} {} of {most} jobs", group.name, group.jobs),
-        None => format!("{found}, group {} {} jobs", group.name, group.jobs),
+        Some(most) => format!("{found}, group {} {} of {}", group.name, group.jobs, sizes::counted(most, "job")),
+        None => format!("{found}, group {} {}", group.name, sizes::counted(group.jobs, "job")),
     };
     let full = [
         ("jobs", group.max_jobs.is_some_and(|most| group.jobs >= most)),
@@ -175,6 +174,7 @@ fn validity(
 ) {
     let now = SystemTime::now();
     let day = time::day(facts.not_after);
+    let days = |days| sizes::counted(days, "day");
     match facts.not_after.duration_since(now).map(|left| left.as_secs() / DAY) {
         Err(_) => findings.fail(what, format!("{whose} ended on {day}"), remedy),
         Ok(_) if facts.not_before > now => {
@@ -184,8 +184,8 @@ fn validity(
                 Some("compare the clocks".into()),
             );
         }
-        Ok(days) if days < SOON => findings.warn(what, format!("{whose} ends in {days} days ({day})"), remedy),
-        Ok(days) => findings.ok(what, format!("{whose} valid {days} days ({day})")),
+        Ok(left) if left < SOON => findings.warn(what, format!("{whose} ends in {} ({day})", days(left)), remedy),
+        Ok(left) => findings.ok(what, format!("{whose} valid {} ({day})", days(left))),
     }
 }
 
@@ -215,10 +215,10 @@ fn executor(info: &api::GetServerInfoResponse, findings: &mut Findings) {
     let since = time::from_proto(executor.since.as_ref());
     if executor.connected {
         let since = since.map_or(String::new(), |since| format!(" since {}", time::full(since)));
-        let jobs = info.live_jobs;
+        let jobs = sizes::counted(info.live_jobs, "live job");
         findings.ok(
             "executor",
-            format!("version {}, cgroups {}, connected{since}, {jobs} live jobs", executor.version, executor.cgroups),
+            format!("version {}, cgroups {}, connected{since}, {jobs}", executor.version, executor.cgroups),
         );
     } else {
         let since = since.map_or(String::new(), |since| {

@@ -109,7 +109,7 @@ fn summary(session: &Session, args: &ListArgs, jobs: &[api::Job], more: bool, se
         _ => String::new(),
     };
     let further = if more {
-        format!("; there are more: airlock list -n {}", jobs.len().saturating_mul(10))
+        "; there are more: a larger -n shows them".to_owned()
     } else if args.all {
         String::new()
     } else {

@@ -118,8 +118,9 @@ impl Form {
             out.push(on_stdout(loglines::gap_line(job_id, gap).into()));
             return;
         }
-        let size = sizes::long(gap.to.saturating_sub(gap.from));
-        let message = format!("{size} of the output are gone (offsets {} to {}: {})", gap.from, gap.to, gap.reason);
+        let bytes = gap.to.saturating_sub(gap.from);
+        let (size, verb) = (sizes::long(bytes), if bytes == 1 { "is" } else { "are" });
+        let message = format!("{size} of the output {verb} gone (offsets {} to {}: {})", gap.from, gap.to, gap.reason);
         session.report(&Failure::new("DATA_LOSS", message));
     }
 }

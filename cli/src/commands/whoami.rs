@@ -17,6 +17,7 @@ use serde::Serialize;
 #[derive(Serialize)]
 struct Me<'a> {
     name: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
     units: &'a [String],
     role: &'a str,
     host: &'a str,
@@ -121,7 +122,7 @@ fn text(me: &api::WhoAmIResponse, now: Timestamp) -> String {
     let units = if units.is_empty() { String::new() } else { format!(" ({})", units.join(", ")) };
     let valid = time::from_proto(me.certificate_not_after.as_ref()).map_or(String::new(), |end| {
         let days = end.duration_since(now).as_hours() / 24;
-        format!(", certificate valid {days} more day{}", if days == 1 { "" } else { "s" })
+        format!(", certificate valid {}", sizes::counted(u64::try_from(days).unwrap_or(0), "more day"))
     });
     let mut lines = vec![
         format!("{}{units} on {}, role {}{valid}", me.name, me.host, me.role),
@@ -145,11 +146,14 @@ fn text(me: &api::WhoAmIResponse, now: Timestamp) -> String {
 
 fn describe_group(group: &api::Group) -> String {
     let of = |taken: String, most: Option<String>| most.map_or(taken.clone(), |most| format!("{taken} of {most}"));
-    let plural = if group.max_jobs.unwrap_or(group.jobs) == 1 { "" } else { "s" };
-    let jobs = of(group.jobs.to_string(), group.max_jobs.map(|most| most.to_string()));
+    let jobs = match group.max_jobs {
+        Some(most) => format!("{} of {}", group.jobs, sizes::counted(most, "job")),
+        None => sizes::counted(group.jobs, "job"),
+    };
     let memory = of(sizes::short(group.memory_bytes), group.max_memory_bytes.map(sizes::short));
     let cores = of(sizes::cores(group.cpu_cores), group.max_cpu_cores.map(sizes::cores));
-    format!("{}: {jobs} job{plural}, {memory} memory, {cores} cores in use", group.name)
+    let plural = if cores == "1" || cores.ends_with(" of 1") { "" } else { "s" };
+    format!("{}: {jobs}, {memory} memory, {cores} core{plural} in use", group.name)
 }
 
 fn describe(profile: &api::Profile, earlier: &[api::Profile]) -> String {
@@ -166,8 +170,12 @@ fn describe(profile: &api::Profile, earlier: &[api::Profile]) -> String {
     let none = api::Limits::default();
     let (usual, most) =
         (profile.default_limits.as_ref().unwrap_or(&none), profile.max_limits.as_ref().unwrap_or(&none));
-    let pair = |what: &str, usual: Option<String>, most: Option<String>| match (usual, most) {
-        (Some(usual), Some(most)) if usual != most => Some(format!("{what} {usual} ({most})")),
+    // Said once what stands in brackets.
+    let mut at_most = "at most ";
+    let mut pair = |what: &str, usual: Option<String>, most: Option<String>| match (usual, most) {
+        (Some(usual), Some(most)) if usual != most => {
+            Some(format!("{what} {usual} ({}{most})", std::mem::take(&mut at_most)))
+        }
         (Some(value), _) => Some(format!("{what} {value}")),
         (None, Some(most)) => Some(format!("{what} at most {most}")),
         (None, None) => None,

@@ -7,7 +7,15 @@ pub fn short(bytes: u64) -> String {
 
 /// Bytes with the unit spelled out: `18.4 MiB`, `17 bytes`.
 pub fn long(bytes: u64) -> String {
+    if bytes == 1 {
+        return "1 byte".to_owned();
+    }
     scaled(bytes, [" bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"], " ")
+}
+
+/// "1 job", "3 jobs": a count with its word.
+pub fn counted(count: u64, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }
 
 /// Cores without needless digits: `4`, `1.5`, `0.2`.
@@ -49,7 +57,12 @@ mod tests {
             assert_eq!(short(bytes), text);
         }
         assert_eq!(long(19_293_798), "18.4 MiB");
-        assert_eq!(long(5), "5 bytes");
+        assert_eq!((long(0), long(1), long(5)), ("0 bytes".into(), "1 byte".into(), "5 bytes".into()));
+    }
+
+    #[test]
+    fn one_of_a_thing_is_not_several() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "job")), ["0 jobs", "1 job", "2 jobs"]);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum Source {
     Variable(&'static str),
     /// A context of the configuration.
     Context(String),
+    /// The configuration's own word for the context in force.
+    Current,
     /// Nobody said anything.
     Default,
 }
@@ -66,9 +68,8 @@ impl Settings {
                 .hint(format!("airlock --config {shown} context add NAME --server HOST makes it")));
         }
         let mut contexts = Contexts::load(&file)?;
-        let context = choose(global.context.clone(), "-c", "AIRLOCK_CONTEXT").or_else(|| {
-            contexts.current.clone().map(|value| Setting { value, source: Source::Context("current".into()) })
-        });
+        let context = choose(global.context.clone(), "-c", "AIRLOCK_CONTEXT")
+            .or_else(|| contexts.current.clone().map(|value| Setting { value, source: Source::Current }));
         let entry = match &context {
             None => None,
             Some(chosen) => match contexts.context.remove(&chosen.value) {
@@ -132,6 +133,7 @@ impl fmt::Display for Source {
             Source::Option(name) => write!(f, "from option {name}"),
             Source::Variable(name) => write!(f, "from {name}"),
             Source::Context(name) => write!(f, "from context {name}"),
+            Source::Current => f.write_str("from: current"),
             Source::Default => f.write_str("by default"),
         }
     }

@@ -76,6 +76,18 @@ fn missing_output_turns_0_into_123_and_leaves_other_statuses() {
 }
 
 #[test]
+fn several_gaps_are_summed_up_and_counted() {
+    let gap = |from| Gap { from, to: from + 1, reason: "output limit".into() };
+    let said = |gaps: &[Gap]| {
+        let circumstances = Circumstances { gaps, stopped_by_us: false };
+        judge(&job(JobState::Finished), circumstances).unwrap().troubles[0].to_string()
+    };
+    assert_eq!(said(&[gap(4)]), "1 byte of the output is gone (offsets 4 to 5: output limit); the rest is complete");
+    assert!(said(&[gap(4), gap(9)]).contains("output limit and 1 more place)"));
+    assert!(said(&[gap(4), gap(9), gap(20)]).contains("output limit and 2 more places)"));
+}
+
+#[test]
 fn a_log_that_was_cut_short_is_not_called_complete_beside_its_gap() {
     let gaps = [Gap { from: 86_016, to: 300_000, reason: "log damaged".into() }];
     let started_at = Some(prost_types::Timestamp::default());

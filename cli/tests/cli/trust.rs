@@ -111,3 +111,30 @@ fn nothing_that_listens_is_said_so() {
         finished.stderr
     );
 }
+
+#[test]
+fn files_of_an_identity_that_do_not_serve_are_named_in_plain_words() {
+    let fake = Fake::start();
+    let said = |words: &[&str]| {
+        let finished = airlock(&fake, words);
+        assert_eq!(finished.code(), 125, "{finished:?}");
+        finished.stderr
+    };
+    let file = |name: &str| fake.folder.path().join(name);
+    assert_eq!(
+        said(&["--server-name", "a b", "list"]),
+        "airlock: server name 'a b' is not a name that a certificate could carry; use a host name or an IP address\n"
+    );
+    fake.authority.write_client(fake.folder.path(), "carol", Validity::Now);
+    fs::copy(file("carol.key"), file("alice.key")).unwrap();
+    assert_eq!(
+        said(&["list"]),
+        "airlock: certificate and key of identity 'alice' do not belong together; find the key that the certificate was made \
+         for, or ask for a new certificate: airlock certs request alice\n"
+    );
+    fs::remove_file(file("ca.crt")).unwrap();
+    assert_eq!(
+        said(&["list"]),
+        format!("airlock: cannot read {}: no such file or directory\n", file("ca.crt").display())
+    );
+}

@@ -1,6 +1,10 @@
 //! What was found, in order, as text and as JSON.
 
-use crate::present::{json, sanitize, style::Paint};
+use crate::{
+    failure::Failure,
+    present::{json, sanitize, sizes, style::Paint},
+    sentences::ASK_DOCTOR,
+};
 use serde::Serialize;
 
 /// Everything looked at so far.
@@ -41,6 +45,12 @@ impl Findings {
         self.checks.push(Finding { verdict: "FAIL", check, message, hint });
     }
 
+    /// Does not work, as a command would say it.
+    pub fn fail_as(&mut self, check: &'static str, failure: &Failure) {
+        let hint = failure.advice().filter(|advice| *advice != ASK_DOCTOR).map(str::to_owned);
+        self.fail(check, failure.message().to_owned(), hint);
+    }
+
     /// How many things do not work.
     pub fn failed(&self) -> usize {
         self.count("FAIL")
@@ -56,12 +66,12 @@ impl Findings {
                 lines.push(format!("{:20}{}", "", sanitize(hint)));
             }
         }
-        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        let warned = |count: usize| sizes::counted(count as u64, "warning");
         lines.push(match (self.failed(), self.count("warn")) {
             (0, 0) => "all is well".to_owned(),
-            (0, warnings) => format!("{warnings} warning{}", plural(warnings)),
+            (0, warnings) => warned(warnings),
             (failed, 0) => format!("{failed} failed"),
-            (failed, warnings) => format!("{failed} failed, {warnings} warning{}", plural(warnings)),
+            (failed, warnings) => format!("{failed} failed, {}", warned(warnings)),
         });
         lines.join("\n")
     }
