@@ -1,12 +1,13 @@
 //! The second half of `run` and the whole of `attach`: the job's bytes on our descriptors, our interruptions to the job,
 //! and at its end its status.
 
+mod hint;
 mod steering;
 
 use crate::{
     failure::{Ending, Failure, GOES_ON, OWN_TROUBLE},
     interrupts::Interrupts,
-    present::time,
+    present::{sanitize, time},
     result_file::ResultFile,
     sentences::plain,
     session::Session,
@@ -14,7 +15,7 @@ use crate::{
     verdict::{Circumstances, judge},
     writer::{Broken, Descriptor, Piece, Writer},
 };
-use airlock_client::{Error, FollowEvent, Follower, OutputQuery, api, short_id};
+use airlock_client::{Error, FollowEvent, Follower, OutputQuery, api, is_live, short_id};
 use std::{io, time::Duration};
 use steering::{Steering, Step};
 use tokio::{
@@ -38,8 +39,8 @@ pub struct RelayOptions {
     pub reconnect: Duration,
     /// Where to write the job's end.
     pub result: Option<ResultFile>,
-    /// The command may have missed its files: it ran in a fresh directory and without input.
-    pub without_files: bool,
+    /// The job is not this call's own: it may have ended, and its files are another call's affair.
+    pub attached: bool,
 }
 
 /// Why we leave a job that runs on.
@@ -88,8 +89,13 @@ pub async fn relay(
 ) -> Result<Ending, Failure> {
     let (writer, mut broken) = Writer::new(options.offset);
     if session.talkative {
-        let (id, place) = (short_id(&job.job_id), session.place());
-        say(format!("job {id} on {place} (Ctrl-C stops it, Ctrl-\\ leaves it running)"));
+        let id = short_id(&job.job_id);
+        let place = Some(job.host.as_str()).filter(|host| !host.is_empty()).unwrap_or(session.place());
+        let keys = match options.attached && !is_live(job) {
+            true => "has ended; this is its output",
+            false => "(Ctrl-C stops it, Ctrl-\\ leaves it running)",
+        };
+        say(sanitize(&format!("job {id} on {place} {keys}")));
     }
     let mut relay = Relay {
         session,
@@ -211,7 +217,7 @@ impl Relay<'_> {
         }
         if self.session.talkative {
             verdict.remarks.iter().for_each(say);
-            if self.options.without_files && lacked_files(job, verdict.status) {
+            if !self.options.attached && hint::lacked_files(self.session, job).await {
                 say("hint: the job ran in an empty directory of its own; send files with --stdin (airlock help files)");
             }
         }
@@ -286,18 +292,4 @@ impl Relay<'_> {
             say(format!("connection to {server} lost; job {id} runs on, trying to come back for {window}"));
         }
     }
-}
-
-// A command that failed at once in a fresh directory looks like one that missed its files.
-fn lacked_files(job: &api::Job, status: u8) -> bool {
-    let (Some(started), Some(ended)) =
-        (time::from_proto(job.started_at.as_ref()), time::from_proto(job.ended_at.as_ref()))
-    else {
-        return false;
-    };
-    job.state() == api::JobState::Failed
-        && status != 0
-        && job.cwd.is_empty()
-        && job.input.is_none()
-        && time::between(started, ended) < Duration::from_secs(2)
 }

@@ -20,7 +20,7 @@ pub async fn attach(session: &Session, args: &AttachArgs) -> Result<Ending, Fail
         grace: duration("grace", &args.grace)?,
         reconnect: duration("reconnect", &args.reconnect)?,
         result: args.result.as_deref().map(ResultFile::prepare).transpose()?,
-        without_files: false,
+        attached: true,
     };
     let job = session.client.job(&args.job).await.map_err(|error| session.explain(error))?;
     if let Some(result) = &options.result {

@@ -41,7 +41,7 @@ pub async fn run(session: &Session, args: &RunArgs) -> Result<Ending, Failure> {
         grace: duration("grace", &args.grace)?,
         reconnect,
         result: job.result.as_deref().map(ResultFile::prepare).transpose()?,
-        without_files: true,
+        attached: false,
     };
     let mut request = request::build(job)?;
     if !job.stdin && session.talkative && input_waits() {

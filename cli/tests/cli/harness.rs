@@ -110,6 +110,22 @@ pub fn spawn_unread(mut command: Command) -> Running {
     Running { child, stdout: None, shown: Arc::default(), stderr: thread::spawn(move || read_all(&mut err)) }
 }
 
+/// The same call on a terminal of its own, whose screen is standard output.
+pub fn on_a_terminal(command: &Command) -> Command {
+    let words: Vec<String> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| format!("'{}'", word.to_str().unwrap().replace('\'', r"'\''")))
+        .collect();
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &format!("exec {}", words.join(" ")), "/dev/null"]).env_clear();
+    for (name, value) in command.get_envs() {
+        script.env(name, value.unwrap_or_default());
+    }
+    script.env("PATH", "/usr/bin:/bin").env("SHELL", "/bin/sh").env("TERM", "dumb");
+    script.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    script
+}
+
 /// Calls the binary and waits for its end.
 pub fn airlock(fake: &Fake, words: &[&str]) -> Finished {
     spawn(command(fake, fake.port, words)).finish()

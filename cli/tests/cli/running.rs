@@ -2,7 +2,7 @@
 
 use crate::{
     fake::{Ending, Fake, Step},
-    harness::{airlock, airlock_with_input, noise},
+    harness::{airlock, airlock_with_input, command, noise, on_a_terminal, spawn},
 };
 use airlock_client::api::{Exit, JobState};
 
@@ -146,4 +146,27 @@ fn attach_begins_at_its_offset_and_ends_as_the_job() {
     let finished = airlock(&fake, &["attach", "last", "--from", "7"]);
     assert_eq!((finished.code(), finished.text().as_str(), finished.stderr.as_str()), (5, "789", "err"));
     assert_eq!(airlock(&fake, &["attach", "last", "--from", "99"]).code(), 125);
+}
+
+#[test]
+fn the_hint_about_files_appears_only_where_the_jobs_directory_was_certainly_empty() {
+    const HINT: &str =
+        "hint: the job ran in an empty directory of its own; send files with --stdin (airlock help files)";
+    let fake = Fake::start();
+    fake.state.script(vec![Step::End(Ending::code(2))]);
+    let screen = |words: &[&str]| {
+        let shown = spawn(on_a_terminal(&command(&fake, fake.port, words))).finish();
+        assert_eq!(shown.code(), 2, "{shown:?}");
+        shown.text()
+    };
+    let hinted = screen(&["run", "make"]);
+    assert!(hinted.contains(HINT), "{hinted}");
+    assert!(!airlock(&fake, &["run", "make"]).stderr.contains("hint"), "nobody looks");
+    let attached = screen(&["attach", "last"]);
+    assert!(attached.contains("airlock: job 00000002 on build1 has ended; this is its output"), "{attached}");
+    assert!(!attached.contains("hint") && !attached.contains("Ctrl"), "{attached}");
+    fake.state.lock().standard_cwd = vec!["/srv/src".into()];
+    assert!(!screen(&["run", "make"]).contains("hint"), "/srv/src may be the default");
+    fake.state.lock().no_fresh_cwd = true;
+    assert!(!screen(&["run", "make"]).contains("hint"), "/srv/src is the default");
 }

@@ -181,12 +181,17 @@ impl JobService for Service {
     async fn who_am_i(&self, _: Request<api::WhoAmIRequest>) -> Result<Response<api::WhoAmIResponse>, Status> {
         let limits =
             |memory, cpu| Some(api::Limits { memory_bytes: Some(memory), cpu_cores: Some(cpu), ..Default::default() });
+        let (fresh_cwd, cwd) = {
+            let inner = self.0.lock();
+            (!inner.no_fresh_cwd, inner.standard_cwd.clone())
+        };
         let standard = api::Profile {
             name: "standard".into(),
             default_limits: limits(1 << 30, 2.0),
             max_limits: limits(16 << 30, 8.0),
             max_input_bytes: 256 << 20,
-            fresh_cwd: true,
+            fresh_cwd,
+            cwd,
             ..Default::default()
         };
         let deploy = api::Profile {

@@ -69,6 +69,10 @@ pub struct Inner {
     pub hold_start: bool,
     /// Given instead of the next answer to StartJob.
     pub refuse_start: Option<tonic::Status>,
+    /// Directories that the profile standard lists beside the fresh one.
+    pub standard_cwd: Vec<String>,
+    /// The profile standard has no fresh directory.
+    pub no_fresh_cwd: bool,
     /// The end of a stream shows a job that lives.
     pub lie_about_the_end: bool,
 }
