@@ -39,7 +39,7 @@ pub fn run() -> Ending {
 
 fn dispatch(cli: &Cli, format: Format) -> Result<Ending, Failure> {
     match &cli.command {
-        Command::Certs(args) => certs::certs(args, format),
+        Command::Certs(args) => certs::certs(&cli.global, args, format),
         Command::Context(args) => context::context(&cli.global, args, format),
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::man(args),

@@ -101,3 +101,65 @@ fn a_context_replaces_options_and_doctor_finds_nothing_wrong() {
     bare(&["context", "remove", "here"]).ends_with(0);
     assert_eq!(bare(&["whoami"]).code(), Some(125));
 }
+
+#[test]
+fn root_who_names_no_folder_gets_what_the_frontends_unit_looks_for_and_an_administrator() {
+    let stack = Stack::shared();
+    let folder = tempfile::tempdir().expect("a folder");
+    // In a mount namespace of its own, whose /etc is empty: the host's stays as it is.
+    let first_run = |after: &str| {
+        let script = format!(
+            "umask 077 && mount -t tmpfs none /etc && airlock() {{ {} \"$@\"; }} && \
+             airlock certs init --server build1.example.org && {after} && cp -a /etc/airlock \"$HOME\"",
+            stack.path("bin/airlock").display()
+        );
+        let unshare = Tool::new("unshare").args(["--mount", "sh", "-c", &script]);
+        unshare.env("HOME", folder.path()).within_folder(folder.path()).run()
+    };
+    let done = first_run("true").ends_with(0);
+    assert!(
+        done.err().contains("next: systemctl enable --now airlock-executor airlock-frontend; airlock doctor"),
+        "{done}"
+    );
+    let unit = include_str!("../../deploy/systemd/airlock-frontend.service");
+    let configuration = include_str!("../../deploy/deb/etc/frontend.toml");
+    for (asked_by, key, file, wanted) in [
+        (unit, "LoadCredential=server.key:", "tls/server.key", 0o600),
+        (configuration, "certificate = \"", "tls/server.crt", 0o644),
+        (configuration, "client_ca = \"", "tls/ca.crt", 0o644),
+        (configuration, "crl = \"", "tls/crl.pem", 0o644),
+    ] {
+        assert!(asked_by.contains(&format!("\n{key}/etc/airlock/{file}")), "{key} is no longer /etc/airlock/{file}");
+        assert_eq!(mode(&folder.path().join("airlock").join(file)), wanted, "{file}");
+    }
+    assert_eq!(mode(&folder.path().join("airlock/tls")), 0o755, "the frontend's user reads there");
+    assert_eq!(mode(&folder.path().join("airlock/ca")), 0o700);
+    let certs = folder.path().join(".config/airlock/certs");
+    assert_eq!((mode(&certs), mode(&certs.join("root.key"))), (0o700, 0o600));
+    let verify = |words: &[&str], certificate: &Path| {
+        let authority = folder.path().join("airlock/ca/ca.crt");
+        let openssl = Tool::new("openssl").arg("verify").args(words).arg("-CAfile").arg(authority);
+        openssl.arg(certificate).run().ends_with(0);
+    };
+    let server = folder.path().join("airlock/tls/server.crt");
+    for name in ["build1.example.org", "localhost"] {
+        verify(&["-purpose", "sslserver", "-verify_hostname", name], &server);
+    }
+    verify(&["-purpose", "sslclient"], &certs.join("root.crt"));
+    let context = Tool::new(stack.path("bin/airlock")).env("HOME", folder.path()).arg("context").run().ends_with(0);
+    assert_eq!(context.out(), "* here  localhost as root");
+
+    let again = first_run("true").ends_with(125);
+    assert!(again.err().contains("root.key exists already") && again.err().contains("nothing was made"), "{again}");
+}
+
+#[test]
+fn a_servers_files_made_elsewhere_come_with_where_they_belong() {
+    let stack = Stack::shared();
+    let folder = tempfile::tempdir().expect("a folder");
+    let words = ["certs", "init", "--server", "build1.example.org", "--dir", "ca", "--out", "build1"];
+    let told = airlock(&stack, folder.path(), &words).ends_with(0);
+    let next = "airlock: next, on the server: copy server.key (root, mode 0600), server.crt, ca.crt and crl.pem (root, mode 0644) \
+                from build1 to /etc/airlock/tls, then: systemctl enable --now airlock-executor airlock-frontend";
+    assert_eq!(told.err().trim_end(), next, "{told}");
+}

@@ -95,7 +95,8 @@ pub struct InitArgs {
     /// Also make a certificate with the role admin for this person
     #[arg(long, value_name = "NAME", conflicts_with_all = ["next", "retire_old"])]
     pub admin: Option<String>,
-    /// Folder for those certificates and copies of ca.crt and crl.pem; the authority's own if not given
+    /// Folder for those certificates and copies of ca.crt and crl.pem; the authority's own if not given. For root who names no
+    /// folder at all, --server makes this host ready: files in /etc/airlock/tls, an administrator (root) and a context for it
     #[arg(long, value_name = "DIR", conflicts_with_all = ["next", "retire_old"])]
     pub out: Option<PathBuf>,
     /// Beginning of the authority's name

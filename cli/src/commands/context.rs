@@ -24,6 +24,12 @@ struct ContextObject<'a> {
     certs: Option<&'a str>,
 }
 
+#[derive(Serialize)]
+struct Removed<'a> {
+    name: &'a str,
+    removed: bool,
+}
+
 /// Lists, chooses, adds and removes contexts.
 ///
 /// # Errors
@@ -34,7 +40,9 @@ pub fn context(global: &GlobalArgs, args: &ContextArgs, format: Format) -> Resul
         None | Some(ContextCommand::List) => list(&file, format)?,
         Some(ContextCommand::Use { name }) => {
             file::set_current(&file, name)?;
-            data(format!("context {name} is current"))?;
+            let contexts = Contexts::load(&file)?;
+            let context = contexts.context.get(name).ok_or_else(|| contexts.unknown(name, &file))?;
+            show(name, context, true, format, &format!("context {name} is current"))?;
         }
         Some(ContextCommand::Add { name, server, server_name, identity, certs }) => {
             // Refused now rather than at the first use.
@@ -43,15 +51,38 @@ pub fn context(global: &GlobalArgs, args: &ContextArgs, format: Format) -> Resul
             // `airlock -i bob context add …` reads as naturally as the option behind the word.
             let identity = identity.clone().or_else(|| global.identity.clone());
             let server_name = server_name.clone().or_else(|| global.server_name.clone());
-            file::add(&file, name, Context { server: server.clone(), server_name, identity, certs })?;
-            data(format!("context {name} added and current; airlock doctor tests it"))?;
+            let context = Context { server: server.clone(), server_name, identity, certs };
+            file::add(&file, name, context.clone())?;
+            show(name, &context, true, format, &format!("context {name} added and current; airlock doctor tests it"))?;
         }
         Some(ContextCommand::Remove { name }) => {
-            file::remove(&file, name)?;
-            data(format!("context {name} removed"))?;
+            let was_current = file::remove(&file, name)?;
+            let none = if was_current { "; none is current now: airlock context use NAME" } else { "" };
+            data(match format {
+                Format::Json => json::line(&Removed { name, removed: true }),
+                Format::Text => format!("context {name} removed{none}"),
+            })?;
         }
     }
     Ok(DONE)
+}
+
+/// Shows one context: its object, or `sentence`.
+///
+/// # Errors
+/// When standard output takes nothing.
+pub fn show(name: &str, context: &Context, current: bool, format: Format, sentence: &str) -> Result<(), Failure> {
+    data(match format {
+        Format::Json => json::line(&ContextObject {
+            name,
+            current,
+            server: &context.server,
+            server_name: context.server_name.as_deref(),
+            identity: context.identity.as_deref(),
+            certs: context.certs.as_deref(),
+        }),
+        Format::Text => sentence.to_owned(),
+    })
 }
 
 fn list(file: &Path, format: Format) -> Result<(), Failure> {
@@ -62,21 +93,10 @@ fn list(file: &Path, format: Format) -> Result<(), Failure> {
     let width = contexts.context.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     for (name, context) in &contexts.context {
         let current = contexts.current.as_deref() == Some(name);
-        data(match format {
-            Format::Json => json::line(&ContextObject {
-                name,
-                current,
-                server: &context.server,
-                server_name: context.server_name.as_deref(),
-                identity: context.identity.as_deref(),
-                certs: context.certs.as_deref(),
-            }),
-            Format::Text => {
-                let identity = context.identity.as_deref().map_or(String::new(), |identity| format!(" as {identity}"));
-                let mark = if current { '*' } else { ' ' };
-                sanitize(&format!("{mark} {name:<width$}  {}{identity}", context.server)).into_owned()
-            }
-        })?;
+        let identity = context.identity.as_deref().map_or(String::new(), |identity| format!(" as {identity}"));
+        let mark = if current { '*' } else { ' ' };
+        let line = format!("{mark} {name:<width$}  {}{identity}", context.server);
+        show(name, context, current, format, &sanitize(&line))?;
     }
     Ok(())
 }

@@ -138,11 +138,11 @@ pub fn add(file: &Path, name: &str, context: Context) -> Result<(), Failure> {
     })
 }
 
-/// Removes a context. The current one leaves none current.
+/// Removes a context. The current one leaves none current; whether it was is the answer.
 ///
 /// # Errors
 /// An unknown name, or a file that cannot be written.
-pub fn remove(file: &Path, name: &str) -> Result<(), Failure> {
+pub fn remove(file: &Path, name: &str) -> Result<bool, Failure> {
     let mut wanted = Contexts::load(file)?;
     if wanted.context.remove(name).is_none() {
         return Err(wanted.unknown(name, file));
@@ -164,8 +164,10 @@ pub fn remove(file: &Path, name: &str) -> Result<(), Failure> {
                 !inside
             })
             .collect();
-        if was_current { with_current(&kept, None) } else { kept }
-    })
+        let kept = if was_current { with_current(&kept, None) } else { kept };
+        kept.trim_start_matches('\n').to_owned()
+    })?;
+    Ok(was_current)
 }
 
 // Edits the text line by line, so that comments and order stay, and proves by reading it back that the edit means what

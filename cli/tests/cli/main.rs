@@ -7,6 +7,7 @@ mod fake;
 mod harness;
 mod interruptions;
 mod jobs;
+mod json;
 mod patience;
 mod reconnecting;
 mod running;

@@ -1,8 +1,11 @@
 //! `airlock certs`: words for people around the certificate library.
 
+mod init;
+mod objects;
+
 use crate::{
     args::{
-        AuthorityArgs, CertsArgs, CertsCommand, Format, GrantArgs, InitArgs, IssueArgs, RenewArgs, RequestArgs,
+        AuthorityArgs, CertsArgs, CertsCommand, Format, GlobalArgs, GrantArgs, IssueArgs, RenewArgs, RequestArgs,
         RevokeArgs, SignArgs,
     },
     failure::{DONE, Ending, Failure},
@@ -12,54 +15,43 @@ use crate::{
     talk::{data, report, say},
 };
 use airlock_certs::{
-    Authority, CaCopy, Error, Existing, Grant, InitOptions, Issued, Lifetime, Listed, Name, Output, Purpose, Record,
-    RequestOptions, RevokeTarget, Role, State,
+    Authority, CaCopy, Error, Existing, Grant, Issued, Lifetime, Name, Output, Purpose, RequestOptions, RevokeTarget,
+    Role,
 };
 use jiff::Timestamp;
-use serde::Serialize;
+use objects::{CrlObject, RequestedObject, RevokedObject, day, holder};
 use std::{
     env,
     path::{Path, PathBuf},
 };
 
-#[derive(Serialize)]
-struct IssuedObject<'a> {
-    file: &'a Path,
-    #[serde(flatten)]
-    record: &'a Record,
-}
-
-#[derive(Serialize)]
-struct ListedObject<'a> {
-    #[serde(flatten)]
-    record: &'a Record,
-    state: &'static str,
-    superseded: bool,
-}
-
 /// Does one of the certificate commands. Blocks on the disk; making an RSA key takes seconds.
 ///
 /// # Errors
 /// What the certificate library refuses.
-pub fn certs(args: &CertsArgs, format: Format) -> Result<Ending, Failure> {
+pub fn certs(global: &GlobalArgs, args: &CertsArgs, format: Format) -> Result<Ending, Failure> {
     match &args.command {
-        CertsCommand::Request(args) => request(args),
-        CertsCommand::Init(args) => init(args, format),
+        CertsCommand::Request(args) => request(args, format),
+        CertsCommand::Init(args) => init::init(global, args, format),
         CertsCommand::Sign(args) => sign(args, format),
         CertsCommand::Issue(args) => issue(args, format),
         CertsCommand::Renew(args) => renew(args, format),
-        CertsCommand::Revoke(args) => revoke(args),
+        CertsCommand::Revoke(args) => revoke(args, format),
         CertsCommand::List(args) => list(args, format),
         CertsCommand::Crl(args) => {
             let mut authority = open(args)?;
             let due = authority.refresh_crl().map_err(refused)?;
-            data(format!("{}: fresh until {}", authority.crl_file().display(), day(due)))?;
+            let file = authority.crl_file();
+            data(match format {
+                Format::Json => json::line(&CrlObject { file: &file, next_update: due.to_string() }),
+                Format::Text => format!("{}: fresh until {}", file.display(), day(due)),
+            })?;
             Ok(DONE)
         }
     }
 }
 
-fn request(args: &RequestArgs) -> Result<Ending, Failure> {
+fn request(args: &RequestArgs, format: Format) -> Result<Ending, Failure> {
     let name: Name = parse(&args.name)?;
     let requested = if args.renew {
         airlock_certs::renew_request(&name, &args.out)
@@ -77,59 +69,13 @@ fn request(args: &RequestArgs) -> Result<Ending, Failure> {
             .hint("move it away for a new key, or ask with the same one: airlock certs request NAME --renew"),
         error => refused(error),
     })?;
+    if format == Format::Json {
+        data(json::line(&RequestedObject::of(&args.name, &requested)))?;
+        return Ok(DONE);
+    }
     let file = requested.request_file.display();
     data(format!("{file}: key fingerprint {}", requested.key_fingerprint))?;
     say(format!("send {file} to your operator; {} stays here", requested.key_file.display()));
-    Ok(DONE)
-}
-
-fn init(args: &InitArgs, format: Format) -> Result<Ending, Failure> {
-    let folder = folder(&args.authority);
-    if args.next {
-        let mut authority = open(&args.authority)?;
-        let label = args.name.as_deref().map(parse).transpose()?;
-        let lifetime = lifetime(args.days)?.unwrap_or(Lifetime::AUTHORITY);
-        authority.start_next(label.as_ref(), parse(&args.key)?, lifetime).map_err(refused)?;
-        data(format!("{}: holds the old and the new authority", authority.certificate_file().display()))?;
-        say(
-            "give it to every server and every person, renew what the old authority signed, then: airlock certs init --retire-old",
-        );
-        return Ok(DONE);
-    }
-    if args.retire_old {
-        let mut authority = open(&args.authority)?;
-        let left_behind = authority.retire_old(args.anyway).map_err(refused)?;
-        for listed in &left_behind {
-            data(format!("{} is left behind: its certificate counts no longer", sanitize(&listed.record.name)))?;
-        }
-        data(format!("{}: holds the new authority alone", authority.certificate_file().display()))?;
-        return Ok(DONE);
-    }
-    let mut options = InitOptions::new(&folder);
-    options.key = parse(&args.key)?;
-    if let Some(out) = &args.out {
-        options.output.clone_from(out);
-    }
-    if let Some(name) = &args.name {
-        options.label = parse(name)?;
-    }
-    if let Some(lifetime) = lifetime(args.days)? {
-        options.lifetime = lifetime;
-    }
-    options.server = args.server.as_deref().map(parse).transpose()?;
-    options.admin = args.admin.as_deref().map(parse).transpose()?;
-    let made = airlock_certs::init(&options).map_err(refused)?;
-    if format == Format::Text {
-        let (file, name) = (made.ca_file.display(), sanitize(&made.ca_name));
-        data(format!(
-            "{file}: authority {name}, valid until {}, key fingerprint {}",
-            day(made.not_after),
-            made.key_fingerprint.short()
-        ))?;
-    }
-    for issued in [&made.server, &made.admin].into_iter().flatten() {
-        show(issued, format)?;
-    }
     Ok(DONE)
 }
 
@@ -174,18 +120,25 @@ fn renew(args: &RenewArgs, format: Format) -> Result<Ending, Failure> {
     Ok(DONE)
 }
 
-fn revoke(args: &RevokeArgs) -> Result<Ending, Failure> {
+fn revoke(args: &RevokeArgs, format: Format) -> Result<Ending, Failure> {
     let mut authority = open(&args.authority)?;
     let reason = parse(&args.reason)?;
     for target in &args.targets {
         let Ok(target) = target.parse::<RevokeTarget>();
         let revoked = authority.revoke(&target, reason).map_err(refused)?;
+        if format == Format::Json {
+            RevokedObject::all(&revoked).iter().try_for_each(|object| data(json::line(object)))?;
+            continue;
+        }
         for (name, serial) in &revoked.now {
             data(format!("{} revoked (serial {})", sanitize(name), serial.short()))?;
         }
         for (name, serial, at) in &revoked.before {
             data(format!("{} was revoked before, on {} (serial {})", sanitize(name), day(*at), serial.short()))?;
         }
+    }
+    if format == Format::Json {
+        return Ok(DONE);
     }
     let file = authority.crl_file();
     say(format!("copy {} to every server and reload its frontend: systemctl reload airlock-frontend", file.display()));
@@ -195,14 +148,12 @@ fn revoke(args: &RevokeArgs) -> Result<Ending, Failure> {
 fn list(args: &AuthorityArgs, format: Format) -> Result<Ending, Failure> {
     let authority = open(args)?;
     let now = Timestamp::now();
-    for listed in authority.list() {
+    let all = authority.list();
+    let width = all.iter().map(|listed| holder(&listed.record).chars().count()).max().unwrap_or(0);
+    for listed in all {
         data(match format {
-            Format::Json => json::line(&ListedObject {
-                record: &listed.record,
-                state: state(&listed),
-                superseded: listed.superseded,
-            }),
-            Format::Text => list_line(&listed, now),
+            Format::Json => objects::listed_json(&listed),
+            Format::Text => objects::list_line(&listed, now, width),
         })?;
     }
     if format == Format::Text
@@ -213,27 +164,10 @@ fn list(args: &AuthorityArgs, format: Format) -> Result<Ending, Failure> {
     Ok(DONE)
 }
 
-fn list_line(listed: &Listed, now: Timestamp) -> String {
-    let record = &listed.record;
-    let days = record.not_after.duration_since(now).as_hours() / 24;
-    let when = match listed.state {
-        State::Valid if days <= 14 => format!("ends in {days} days"),
-        State::Valid => "valid".to_owned(),
-        State::Expired => "expired".to_owned(),
-        State::Revoked { at, reason } => format!("revoked {} ({reason})", day(at)),
-    };
-    let note = match (listed.superseded, listed.by_retiring_authority) {
-        (true, _) => ", superseded",
-        (false, true) => ", by the authority that is being left",
-        (false, false) => "",
-    };
-    format!("{}  {:<24}  {}  {when}{note}", day(record.not_after), holder(record), record.serial.short())
-}
-
 fn show(issued: &Issued, format: Format) -> Result<(), Failure> {
     let file = &issued.certificate_file;
     if format == Format::Json {
-        return data(json::line(&IssuedObject { file, record: &issued.record }));
+        return data(objects::issued_json(issued));
     }
     let record = &issued.record;
     let (holder, until, serial) = (holder(record), day(record.not_after), record.serial.short());
@@ -250,29 +184,6 @@ fn show(issued: &Issued, format: Format) -> Result<(), Failure> {
         say(format!("note: {} has other valid certificates, too: {}", sanitize(&record.name), serials.join(", ")));
     }
     Ok(())
-}
-
-fn holder(record: &Record) -> String {
-    let mut facts = Vec::new();
-    if let Some(unit) = &record.unit {
-        facts.push(format!("ou {unit}"));
-    }
-    if let Some(role) = record.role {
-        facts.push(format!("role {role}"));
-    }
-    if record.purpose.is_server() {
-        facts.push("server".to_owned());
-    }
-    let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
-    sanitize(&format!("{}{facts}", record.name)).into_owned()
-}
-
-fn state(listed: &Listed) -> &'static str {
-    match listed.state {
-        State::Valid => "valid",
-        State::Expired => "expired",
-        State::Revoked { .. } => "revoked",
-    }
 }
 
 fn grant(args: &GrantArgs) -> Result<Grant, Failure> {
@@ -317,22 +228,20 @@ fn open(args: &AuthorityArgs) -> Result<Authority, Failure> {
     Authority::open(&folder(args)).map_err(refused)
 }
 
-// Root's authority belongs to the host; anybody else's lies with their own configuration.
 fn folder(args: &AuthorityArgs) -> PathBuf {
-    if let Some(folder) = &args.dir {
-        return folder.clone();
-    }
-    if let Some(folder) = env::var_os("AIRLOCK_CA").filter(|folder| !folder.is_empty()) {
-        return folder.into();
-    }
+    chosen_folder(args).unwrap_or_else(usual_folder)
+}
+
+fn chosen_folder(args: &AuthorityArgs) -> Option<PathBuf> {
+    args.dir.clone().or_else(|| env::var_os("AIRLOCK_CA").filter(|folder| !folder.is_empty()).map(PathBuf::from))
+}
+
+// Root's authority belongs to the host; anybody else's lies with their own configuration.
+fn usual_folder() -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return PathBuf::from("/etc/airlock/ca");
     }
     file::location(None).with_file_name("ca")
-}
-
-fn day(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d").to_string()
 }
 
 // Where --replace is an option.
