@@ -61,7 +61,8 @@ fuzz: ## an hour of each fuzz target; what is found stays in fuzz/found (fuzz/RE
 fuzz-short: ## the fuzz targets' corpora, then some seconds of each with a fixed seed
 	fuzz/run short
 
-check: figures $(DENY) ## formatting, lints, documentation, licences and dependencies, and the size of the root code
+check: figures $(DENY) ## formatting, lints, documents, licences and dependencies, and the size of the root code
+	deploy/documents
 	deploy/mutations --list >/dev/null
 	cargo fmt --all --check
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings

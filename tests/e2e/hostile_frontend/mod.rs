@@ -12,6 +12,7 @@ mod input;
 mod jobs;
 mod peer;
 mod permission;
+mod statement;
 
 use std::fs;
 use std::path::{Path, PathBuf};
