@@ -95,12 +95,17 @@ pub fn bad_value(what: &str, field: &str, text: &str, error: UnitError) -> Failu
 /// Text that is neither.
 pub fn moment(what: &str, text: &str) -> Result<jiff::Timestamp, Failure> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Ok(time);
+        return Ok(since_1970(time));
     }
     let back = units::duration(text).ok().and_then(|back| jiff::SignedDuration::try_from(back).ok());
-    back.and_then(|back| jiff::Timestamp::now().checked_sub(back).ok()).ok_or_else(|| {
+    back.and_then(|back| jiff::Timestamp::now().checked_sub(back).ok()).map(since_1970).ok_or_else(|| {
         Failure::usage(format!("{what} '{text}' is not a time"))
             .hint("use a form such as 2026-11-20T08:09:32Z, or 10m for ten minutes ago")
             .field(what)
     })
+}
+
+/// No job is older than that, and servers know no earlier time.
+pub fn since_1970(time: jiff::Timestamp) -> jiff::Timestamp {
+    time.max(jiff::Timestamp::UNIX_EPOCH)
 }

@@ -8,7 +8,7 @@ use crate::{
     },
     failure::{DONE, Ending, Failure},
     present::{json, time},
-    session::{Session, duration},
+    session::{Session, duration, since_1970},
     talk::{data, say},
 };
 use airlock_client::{api, is_live, short_id, state_word};
@@ -71,7 +71,7 @@ async fn selected(session: &Session, args: &DeleteArgs) -> Result<Vec<String>, F
         Some(text) => {
             let age = duration("older-than", text)?;
             let age = jiff::SignedDuration::try_from(age).unwrap_or(jiff::SignedDuration::MAX);
-            Some(jiff::Timestamp::now().checked_sub(age).unwrap_or(jiff::Timestamp::MIN))
+            Some(since_1970(jiff::Timestamp::now().checked_sub(age).unwrap_or(jiff::Timestamp::MIN)))
         }
     };
     let states = states(&args.state)?;

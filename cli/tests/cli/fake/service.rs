@@ -75,6 +75,9 @@ impl JobService for Service {
         request: Request<api::ListJobsRequest>,
     ) -> Result<Response<api::ListJobsResponse>, Status> {
         let request = request.into_inner();
+        if [&request.since, &request.until].into_iter().flatten().any(|time| time.seconds < 0) {
+            return Err(Status::invalid_argument("not a time after 1970"));
+        }
         let inner = self.0.lock();
         let wanted = |job: &api::Job| {
             (!request.live || airlock_client::is_live(job))
