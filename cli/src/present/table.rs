@@ -48,7 +48,7 @@ pub fn jobs(jobs: &[api::Job], now: Timestamp, shape: Shape, paint: Paint) -> St
         let mut line = String::new();
         for ((cell, width), title) in cells.iter().zip(&widths).zip(&header) {
             let cut = cut(cell, *width);
-            let padding = " ".repeat(width.saturating_sub(cut.chars().count()));
+            let padding = " ".repeat(width.saturating_sub(columns_of(&cut)));
             let shown = match number.checked_sub(1).and_then(|index| jobs.get(index)) {
                 Some(job) if title == "STATE" => paint.state(job.state(), &cut),
                 Some(_) => cut,
@@ -118,7 +118,7 @@ fn separators(rows: &[Vec<String>]) -> usize {
 
 fn natural_widths(rows: &[Vec<String>]) -> Vec<usize> {
     let columns = 0..rows.first().map_or(0, Vec::len);
-    columns.map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect()
+    columns.map(|column| rows.iter().map(|row| columns_of(&row[column])).max().unwrap_or(0)).collect()
 }
 
 fn narrowest_widths(rows: &[Vec<String>]) -> Vec<usize> {
@@ -131,12 +131,44 @@ fn narrowest_widths(rows: &[Vec<String>]) -> Vec<usize> {
 }
 
 fn cut(cell: &str, width: usize) -> String {
-    if cell.chars().count() <= width {
+    if columns_of(cell) <= width {
         return cell.to_owned();
     }
-    let mut text: String = cell.chars().take(width.saturating_sub(1)).collect();
+    let (mut text, mut taken) = (String::new(), 1);
+    for c in cell.chars() {
+        taken += columns_of_char(c);
+        if taken > width {
+            break;
+        }
+        text.push(c);
+    }
     text.push('…');
     text
+}
+
+fn columns_of(text: &str) -> usize {
+    text.chars().map(columns_of_char).sum()
+}
+
+// What terminals agree on: accents over a letter take no column of their own, the scripts of East Asia and emoji two.
+fn columns_of_char(c: char) -> usize {
+    match u32::from(c) {
+        0x300..=0x36f
+        | 0x483..=0x489
+        | 0x591..=0x5bd
+        | 0x610..=0x61a
+        | 0x64b..=0x65f
+        | 0xfe00..=0xfe0f
+        | 0xfe20..=0xfe2f => 0,
+        0x1100..=0x115f | 0x2e80..=0x303e | 0x3041..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff => 2,
+        0xfe30..=0xfe6f
+        | 0xff00..=0xff60
+        | 0xffe0..=0xffe6
+        | 0x1f300..=0x1f64f
+        | 0x1f680..=0x1faff
+        | 0x20000..=0x3fffd => 2,
+        _ => 1,
+    }
 }
 
 #[cfg(test)]
@@ -185,6 +217,19 @@ mod tests {
         }
         assert!(table(std::slice::from_ref(&long), Some(100), false).ends_with('…'));
         assert!(!table(&[long], None, false).contains('…'));
+    }
+
+    #[test]
+    fn columns_stand_below_each_other_whatever_the_script() {
+        let rows = [job("世界", "echo 世界世界世界"), job("nightly", "echo e\u{301}e\u{301}")];
+        let text = table(&rows, None, false);
+        let before_state = |line: &str| columns_of(line.split("out-of-memory").next().unwrap());
+        let at: Vec<usize> = text.lines().skip(1).map(before_state).collect();
+        assert_eq!(at, [19, 19], "{text}");
+        for width in 60..120 {
+            let long = [job("x", &"世界".repeat(50))];
+            assert!(table(&long, Some(width), false).lines().all(|line| columns_of(line) <= width), "{width}");
+        }
     }
 
     #[test]

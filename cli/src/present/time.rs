@@ -130,6 +130,20 @@ mod tests {
     }
 
     #[test]
+    fn tables_call_the_last_two_days_by_name() {
+        // Noon here, whatever the zone, so that a day before is yesterday.
+        let today = local(Timestamp::from_second(1_763_600_000).unwrap()).date();
+        let at = |days: i32, hour: i8| {
+            let date = today.checked_add(jiff::Span::new().days(days)).unwrap();
+            date.at(hour, 4, 2, 0).to_zoned(TimeZone::system()).unwrap().timestamp()
+        };
+        let shown = |days, hour| relative_day(at(days, hour), at(0, 12));
+        assert_eq!(shown(0, 9), "today 09:04:02");
+        assert_eq!(shown(-1, 17), "yesterday 17:04");
+        assert_eq!(shown(-2, 17), at(-2, 17).to_zoned(TimeZone::system()).strftime("%Y-%m-%d 17:04").to_string());
+    }
+
+    #[test]
     fn times_for_programs_are_utc_with_nanoseconds() {
         let time = Timestamp::new(1_763_626_172, 104_512_345).unwrap();
         assert_eq!(rfc3339(time), "2025-11-20T08:09:32.104512345Z");
