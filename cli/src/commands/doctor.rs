@@ -10,7 +10,7 @@ use crate::{
     settings::Settings,
     talk::data,
 };
-use airlock_client::{CertificateFacts, Client, Identity, Target, api};
+use airlock_client::{CertificateFacts, Client, DialError, Error, Identity, Target, api};
 use findings::Findings;
 use std::time::{Duration, SystemTime};
 
@@ -121,8 +121,13 @@ async fn that_side(client: &Client, findings: &mut Findings) {
             }
         }
         Err(error) => {
-            let what = if matches!(error, airlock_client::Error::Refused { .. }) { "tls" } else { "server" };
-            findings.fail_as(what, &sentences::explain(client, error));
+            let what = if matches!(error, Error::Refused { .. }) { "tls" } else { "server" };
+            let stands_still = matches!(error, Error::Unreachable(DialError::NotListening { .. }));
+            let failure = sentences::explain(client, error);
+            match stands_still {
+                true => findings.fail_as(what, &failure.hint("on the server: systemctl status airlock-frontend")),
+                false => findings.fail_as(what, &failure),
+            }
             return;
         }
     }

@@ -122,8 +122,9 @@ fn doctor_names_a_readable_key_and_an_unreachable_server() {
     let fake = Fake::start();
     let unreachable = spawn(command(&fake, 1, &["doctor"])).finish();
     assert_eq!(unreachable.code(), 1);
-    let line = "FAIL  server        cannot reach localhost:1: connection refused, nothing listens there\n";
-    assert!(unreachable.text().contains(line), "it does not advise to ask itself: {}", unreachable.text());
+    let lines = "FAIL  server        cannot reach localhost:1: connection refused, nothing listens there\n                    \
+                 on the server: systemctl status airlock-frontend\n";
+    assert!(unreachable.text().contains(lines), "it does not advise to ask itself: {}", unreachable.text());
     let key = fake.folder.path().join("alice.key");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let readable = airlock(&fake, &["doctor"]);
@@ -159,14 +160,32 @@ fn a_request_is_signed_and_revoked_without_the_key_travelling() {
     let listed = airlock(&fake, &["certs", "list", "--dir", ca]).text();
     assert!(listed.lines().next().is_some_and(|line| line.contains("  bob (ou build)               ")), "{listed}");
     assert!(listed.lines().nth(1).is_some_and(|line| line.contains("  build1.example.org (server)  ")), "{listed}");
-    let revoked = airlock(&fake, &["certs", "revoke", "bob", "--dir", ca]);
-    assert!(revoked.text().starts_with("bob revoked (serial "), "{}", revoked.text());
+    let revoked = airlock(&fake, &["certs", "revoke", "nobody", "bob", "--dir", ca]);
+    assert!(revoked.text().starts_with("bob revoked (serial "), "nobody does not keep bob: {revoked:?}");
+    assert!(revoked.code() == 125 && revoked.stderr.contains("no certificate 'nobody'"), "{revoked:?}");
+    assert!(revoked.stderr.contains("crl.pem to every server"), "{revoked:?}");
     assert!(airlock(&fake, &["certs", "list", "--dir", ca]).text().contains("revoked "));
     let json = airlock(&fake, &["certs", "list", "--dir", ca, "--format", "json"]).text();
     assert!(
         json.lines().any(|line| line.contains(r#""name":"bob""#) && line.contains(r#""state":"revoked""#)),
         "{json}"
     );
+}
+
+#[test]
+fn files_made_here_are_called_by_their_names_alone() {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let here = |words: &[&str]| {
+        let mut call = command(&fake, fake.port, words);
+        call.current_dir(folder.path());
+        spawn(call).finish()
+    };
+    let asked = here(&["certs", "request", "bob"]);
+    assert!(asked.text().starts_with("bob.csr: key fingerprint "), "{asked:?}");
+    assert_eq!(asked.stderr, "airlock: send bob.csr to your operator; bob.key stays here\n");
+    let again = here(&["certs", "request", "bob"]);
+    assert!(again.stderr.contains("ask with the same one: airlock certs request bob --renew"), "{again:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::{
 };
 use airlock_certs::{
     Authority, CaCopy, Error, Existing, Grant, Issued, Lifetime, Name, Output, Purpose, RequestOptions, RevokeTarget,
-    Role,
+    Revoked, Role,
 };
 use jiff::Timestamp;
 use objects::{CrlObject, RequestedObject, RevokedObject, day, holder};
@@ -65,17 +65,19 @@ fn request(args: &RequestArgs, format: Format) -> Result<Ending, Failure> {
         })
     };
     let requested = requested.map_err(|error| match error {
-        Error::Exists { .. } => refused(error)
-            .hint("move it away for a new key, or ask with the same one: airlock certs request NAME --renew"),
+        Error::Exists { .. } => refused(error).hint(format!(
+            "move it away for a new key, or ask with the same one: airlock certs request {} --renew",
+            args.name
+        )),
         error => refused(error),
     })?;
     if format == Format::Json {
         data(json::line(&RequestedObject::of(&args.name, &requested)))?;
         return Ok(DONE);
     }
-    let file = requested.request_file.display();
-    data(format!("{file}: key fingerprint {}", requested.key_fingerprint))?;
-    say(format!("send {file} to your operator; {} stays here", requested.key_file.display()));
+    let (file, key) = (here(&requested.request_file), here(&requested.key_file));
+    data(format!("{}: key fingerprint {}", file.display(), requested.key_fingerprint))?;
+    say(format!("send {} to your operator; {} stays here", file.display(), key.display()));
     Ok(DONE)
 }
 
@@ -123,26 +125,43 @@ fn renew(args: &RenewArgs, format: Format) -> Result<Ending, Failure> {
 fn revoke(args: &RevokeArgs, format: Format) -> Result<Ending, Failure> {
     let mut authority = open(&args.authority)?;
     let reason = parse(&args.reason)?;
+    let (mut failed, mut written): (Option<Failure>, bool) = (None, false);
+    // One that cannot be taken back does not keep the others.
     for target in &args.targets {
         let Ok(target) = target.parse::<RevokeTarget>();
-        let revoked = authority.revoke(&target, reason).map_err(refused)?;
-        if format == Format::Json {
-            RevokedObject::all(&revoked).iter().try_for_each(|object| data(json::line(object)))?;
-            continue;
-        }
-        for (name, serial) in &revoked.now {
-            data(format!("{} revoked (serial {})", sanitize(name), serial.short()))?;
-        }
-        for (name, serial, at) in &revoked.before {
-            data(format!("{} was revoked before, on {} (serial {})", sanitize(name), day(*at), serial.short()))?;
+        match authority.revoke(&target, reason) {
+            Ok(revoked) => {
+                written = true;
+                show_revoked(&revoked, format)?;
+            }
+            Err(error) => {
+                if let Some(earlier) = failed.replace(refused(error)) {
+                    report(&earlier, format, false);
+                }
+            }
         }
     }
+    if written && format == Format::Text {
+        let file = authority.crl_file();
+        say(format!(
+            "copy {} to every server and reload its frontend: systemctl reload airlock-frontend",
+            file.display()
+        ));
+    }
+    failed.map_or(Ok(DONE), Err)
+}
+
+fn show_revoked(revoked: &Revoked, format: Format) -> Result<(), Failure> {
     if format == Format::Json {
-        return Ok(DONE);
+        return RevokedObject::all(revoked).iter().try_for_each(|object| data(json::line(object)));
     }
-    let file = authority.crl_file();
-    say(format!("copy {} to every server and reload its frontend: systemctl reload airlock-frontend", file.display()));
-    Ok(DONE)
+    for (name, serial) in &revoked.now {
+        data(format!("{} revoked (serial {})", sanitize(name), serial.short()))?;
+    }
+    for (name, serial, at) in &revoked.before {
+        data(format!("{} was revoked before, on {} (serial {})", sanitize(name), day(*at), serial.short()))?;
+    }
+    Ok(())
 }
 
 fn list(args: &AuthorityArgs, format: Format) -> Result<Ending, Failure> {
@@ -172,18 +191,21 @@ fn show(issued: &Issued, format: Format) -> Result<(), Failure> {
     let record = &issued.record;
     let (holder, until, serial) = (holder(record), day(record.not_after), record.serial.short());
     let fingerprint = record.key_fingerprint.short();
-    data(format!("{}: {holder}, valid until {until}, serial {serial}, fingerprint {fingerprint}", file.display()))?;
+    let shown = here(file).display();
+    data(format!("{shown}: {holder}, valid until {until}, serial {serial}, fingerprint {fingerprint}"))?;
     if let CaCopy::Different = issued.ca_copy {
-        say(format!(
-            "note: the ca.crt beside {} holds other authorities and was left alone; compare the two",
-            file.display()
-        ));
+        say(format!("note: the ca.crt beside {shown} holds other authorities and was left alone; compare the two"));
     }
     if !issued.same_name.is_empty() {
         let serials: Vec<String> = issued.same_name.iter().map(|record| record.serial.short()).collect();
         say(format!("note: {} has other valid certificates, too: {}", sanitize(&record.name), serials.join(", ")));
     }
     Ok(())
+}
+
+// `bob.crt` rather than `./bob.crt`.
+fn here(file: &Path) -> &Path {
+    file.strip_prefix(".").unwrap_or(file)
 }
 
 fn grant(args: &GrantArgs) -> Result<Grant, Failure> {

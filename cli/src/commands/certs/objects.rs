@@ -163,10 +163,11 @@ pub fn list_line(listed: &Listed, now: Timestamp, width: usize) -> String {
         State::Expired => "expired".to_owned(),
         State::Revoked { at, reason } => format!("revoked {} ({reason})", day(at)),
     };
-    let note = match (listed.superseded, listed.by_retiring_authority) {
-        (true, _) => ", superseded",
-        (false, true) => ", by the authority that is being left",
-        (false, false) => "",
+    // What counts no longer needs no care.
+    let note = match (listed.state, listed.superseded, listed.by_retiring_authority) {
+        (State::Valid, true, _) => ", superseded",
+        (State::Valid, false, true) => ", by the authority that is being left",
+        _ => "",
     };
     format!("{}  {:<width$}  {}  {when}{note}", day(record.not_after), holder(record), record.serial.short())
 }
