@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use airlock_e2e::{Outcome, Signal, Stack, Tool, scale, wait_until};
+use airlock_e2e::{Outcome, Signal, Stack, StackOptions, Tool, scale, wait_until};
 
 #[test]
 fn whoami_tells_name_role_and_what_may_be_asked_for() {
@@ -221,4 +221,44 @@ fn a_revoked_certificate_is_refused_and_its_open_streams_end() {
     stack.airlock("bob").arg("whoami").run().says(125, &["revoked"]);
     assert!(!unharmed.has_ended(), "the others' streams go on");
     assert_eq!(stack.airlock("admin").args(["status", job.id(), "--format", "json"]).run().json()["state"], "running");
+}
+
+#[test]
+fn who_has_all_connections_that_one_identity_may_have_is_told_so_and_others_come_in() {
+    let stack = StackOptions::new().edit("frontend.toml", "[tls]", "[limits]\nconnections = 4\n\n[tls]").start();
+    let job = stack.job_sh("echo ready; sleep 1000");
+    let mut followers: Vec<_> = (0..3)
+        .map(|_| {
+            let mut follower = stack.airlock("alice").args(["logs", "-f", job.id()]).start();
+            follower.wait_for_out("ready");
+            follower
+        })
+        .collect();
+    let refused = stack.airlock("alice").args(["whoami", "--format", "json"]).run();
+    refused.says(125, &["alice has 3 connections open here", "RESOURCE_EXHAUSTED"]);
+    stack.airlock("bob").arg("whoami").run().ends_with(0);
+    let one = followers.pop().expect("there are three");
+    one.signal(Signal::KILL);
+    one.finish();
+    wait_until("alice's place", scale::seconds(10), || {
+        (stack.airlock("alice").arg("whoami").run().code() == Some(0)).then_some(())
+    });
+    assert!(followers.iter_mut().all(|follower| !follower.has_ended()), "the others go on");
+}
+
+#[test]
+fn what_somebody_wrote_at_length_does_not_come_back_at_length() {
+    let stack = Stack::shared();
+    let long = "x".repeat(100_000);
+    for words in [["run", "--profile", &long, "--", "true"], ["run", "--cwd", &long, "--", "true"]] {
+        let refused = stack.airlock("alice").args(words).run().says(125, &["xxx…"]);
+        assert!(refused.err().chars().count() < 400, "{refused}");
+    }
+    for length in [10_000, 100_000] {
+        // The longer one is refused before it is read.
+        let refused = stack.airlock("alice").args(["status", &long[..length]]).run().ends_with(125);
+        assert!(refused.err().chars().count() < 400, "{refused}");
+    }
+    let program = stack.airlock("alice").args(["run", "--", &long]).run();
+    assert!(program.err().chars().count() < 600 && program.err().contains("xxx…"), "{program}");
 }

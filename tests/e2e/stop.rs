@@ -35,6 +35,26 @@ fn stop_without_waiting_answers_at_once_and_shows_the_job_as_stopping() {
 }
 
 #[test]
+fn a_job_whose_output_limit_asked_for_its_end_first_says_so_whoever_asks_afterwards() {
+    let stack = Stack::shared();
+    let job = stack.job(&[
+        "--output-limit",
+        "64K",
+        "--output-full",
+        "stop",
+        "--",
+        "sh",
+        "-c",
+        "trap '' TERM; head -c 1000000 /dev/zero; while :; do sleep 1; done",
+    ]);
+    let status = job.reaches("stopping");
+    assert_eq!(status["stop"]["by"], "output limit", "{status}");
+    job.airlock("stop").args([job.id(), "--grace", "0s"]).run().ends_with(0);
+    let end = job.end();
+    assert_eq!((&end["state"], &end["stop"]["by"]), (&"stopped".into(), &"output limit".into()), "{end}");
+}
+
+#[test]
 fn stopping_an_ended_job_is_no_error_and_changes_nothing() {
     let stack = Stack::shared();
     let job = stack.job_sh("exit 3");
