@@ -128,16 +128,17 @@ fn text(me: &api::WhoAmIResponse, now: Timestamp) -> String {
         format!("{}{units} on {}, role {}{valid}", me.name, me.host, me.role),
         format!("airlock {} here, {} there", env!("CARGO_PKG_VERSION"), me.server_version),
     ];
-    let width = me.profiles.iter().map(|profile| profile.name.chars().count() + 1).max().unwrap_or(0);
-    for (index, profile) in me.profiles.iter().enumerate() {
+    // A reader starts nothing, whatever profiles there are.
+    let profiles = if me.role == "reader" { &[][..] } else { &me.profiles };
+    let name = |index: usize, profile: &api::Profile| format!("{}{}", profile.name, if index == 0 { "*" } else { "" });
+    let width = profiles.iter().enumerate().map(|(index, profile)| name(index, profile).chars().count()).max();
+    let width = width.unwrap_or(0);
+    for (index, profile) in profiles.iter().enumerate() {
         let label = if index == 0 { "profiles" } else { "" };
-        let name = format!("{}{}", profile.name, if index == 0 { "*" } else { "" });
-        lines.push(format!(
-            "{label:<9}  {name:<width$}  {}",
-            describe(profile, me.profiles.get(..index).unwrap_or(&[]))
-        ));
+        let described = describe(profile, profiles.get(..index).unwrap_or(&[]));
+        lines.push(format!("{label:<9}  {:<width$}  {described}", name(index, profile)));
     }
-    if me.profiles.is_empty() {
+    if profiles.is_empty() {
         lines.push("profiles   none: you may look, and start nothing".to_owned());
     }
     lines.extend(me.group.as_ref().map(|group| format!("group      {}", describe_group(group))));

@@ -6,7 +6,10 @@ use jiff::Timestamp;
 
 /// The card, without a last end of line.
 pub fn card(job: &api::Job, now: Timestamp, paint: Paint) -> String {
-    let command = sanitize(&job.command.join(" ")).into_owned();
+    let command = match job.command.is_empty() {
+        true => format!("the command of profile {}", sanitize(&job.profile)),
+        false => sanitize(&job.command.join(" ")).into_owned(),
+    };
     let title = if job.name.is_empty() { command } else { format!("{} · {command}", sanitize(&job.name)) };
     let mark = paint.state(job.state(), if is_live(job) { "○" } else { "●" });
     let mut lines = vec![format!("{mark} {}  {}", sanitize(short_id(&job.job_id)), paint.bold(title))];

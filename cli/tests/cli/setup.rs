@@ -57,6 +57,12 @@ fn whoami_shows_role_and_profiles() {
     assert!(json.starts_with(r#"{"name":"alice","units":["build"],"role":"user","host":"build1""#), "{json}");
     let group = r#""group":{"name":"build","jobs":0,"max_jobs":20,"memory_bytes":5368709120,"max_memory_bytes":68719476736,"cpu_cores":6,"max_cpu_cores":16}"#;
     assert!(json.contains(group), "{json}");
+    fake.state.lock().role = "reader".into();
+    let text = airlock(&fake, &["whoami"]).text();
+    assert!(
+        text.contains("role reader\n") && text.contains("\nprofiles   none: you may look, and start nothing\n"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -93,3 +93,10 @@ fn data_cannot_steer_the_terminal() {
     };
     assert!(!text(&job).chars().any(|c| c.is_control() && c != '\n'));
 }
+
+#[test]
+fn a_job_of_a_profile_with_a_command_of_its_own_is_called_by_the_profile() {
+    let fixed = api::Job { name: String::new(), command: Vec::new(), profile: "deploy-web".into(), ..job() };
+    let text = card(&fixed, Timestamp::from_second(1_000_372).unwrap(), Paint::plain());
+    assert_eq!(text.lines().next(), Some("● 3f9a1c2e  the command of profile deploy-web"));
+}

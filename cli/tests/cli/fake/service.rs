@@ -184,9 +184,10 @@ impl JobService for Service {
     async fn who_am_i(&self, _: Request<api::WhoAmIRequest>) -> Result<Response<api::WhoAmIResponse>, Status> {
         let limits =
             |memory, cpu| Some(api::Limits { memory_bytes: Some(memory), cpu_cores: Some(cpu), ..Default::default() });
-        let (fresh_cwd, cwd) = {
+        let (fresh_cwd, cwd, role) = {
             let inner = self.0.lock();
-            (!inner.no_fresh_cwd, inner.standard_cwd.clone())
+            let role = if inner.role.is_empty() { "user" } else { &inner.role };
+            (!inner.no_fresh_cwd, inner.standard_cwd.clone(), role.to_owned())
         };
         let standard = api::Profile {
             name: "standard".into(),
@@ -205,7 +206,7 @@ impl JobService for Service {
         Ok(Response::new(api::WhoAmIResponse {
             name: "alice".into(),
             units: vec!["build".into()],
-            role: "user".into(),
+            role,
             host: "build1".into(),
             server_version: "9.9.9".into(),
             profiles: vec![standard, deploy],

@@ -71,6 +71,8 @@ pub struct Inner {
     pub refuse_start: Option<tonic::Status>,
     /// Directories that the profile standard lists beside the fresh one.
     pub standard_cwd: Vec<String>,
+    /// The caller's role, user if it is empty.
+    pub role: String,
     /// The profile standard has no fresh directory.
     pub no_fresh_cwd: bool,
     /// The end of a stream shows a job that lives.
