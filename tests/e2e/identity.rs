@@ -12,7 +12,8 @@ fn whoami_tells_name_role_and_what_may_be_asked_for() {
     for (name, role) in [("admin", "admin"), ("alice", "user"), ("bob", "user"), ("rita", "reader")] {
         let told = stack.airlock(name).arg("whoami").run().ends_with(0).out();
         assert!(told.contains(name) && told.contains(&format!("role {role}")), "{told}");
-        let (starts, nothing) = (told.contains("standard*") && told.contains("offline"), told.contains("start nothing"));
+        let (starts, nothing) =
+            (told.contains("standard*") && told.contains("offline"), told.contains("start nothing"));
         assert_eq!((starts, nothing), (role != "reader", role == "reader"), "{told}");
     }
 }
