@@ -39,6 +39,11 @@ impl Calls {
         CallsOf { calls: self.clone(), peer }
     }
 
+    /// Whether calls of this peer will be answered, as things stand.
+    pub fn welcome(&self, peer: &PeerInfo) -> bool {
+        self.door.knows(peer)
+    }
+
     async fn answer(self, request: Request<Incoming>, peer: PeerInfo) -> Response<Reply> {
         // First of all: what somebody sends who is nobody here is neither read nor held.
         let guest = match self.door.admit(peer, request.headers()) {
@@ -47,6 +52,7 @@ impl Calls {
         };
         let Some(held) = guest.peer.share.begin(CALLS_MAX) else { return refusal(too_many_calls(&guest)) };
         let takes = Takes::of(request.uri().path(), self.message_max);
+        let request_id = guest.caller.request_id.clone();
         let deadline = deadline::of(request.headers());
         let mut request = request.map(|body| Measured::new(body, takes, held.clone(), &guest.caller));
         request.extensions_mut().insert(guest);
@@ -66,7 +72,16 @@ impl Calls {
         };
         // What was asked is held until it is answered.
         drop(held);
-        answered
+        blamed_on_the_caller(answered, &request_id)
+    }
+}
+
+/// The library calls a message that it cannot read an internal error. It is the caller's: what goes wrong in here is told with details.
+fn blamed_on_the_caller(answer: Response<Reply>, request_id: &str) -> Response<Reply> {
+    let found = Status::from_header_map(answer.headers());
+    match found.filter(|status| status.code() == Code::Internal && status.details().is_empty()) {
+        Some(status) => refusal(error::plain(Code::InvalidArgument, "INVALID", status.message(), request_id)),
+        None => answer,
     }
 }
 

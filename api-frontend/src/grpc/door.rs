@@ -37,6 +37,11 @@ impl Door {
         Self { host: host.into(), policy }
     }
 
+    /// Whether somebody has a role at this moment.
+    pub(super) fn knows(&self, peer: &PeerInfo) -> bool {
+        self.policy.load().judge(&peer.identity).is_ok()
+    }
+
     /// Who calls. Somebody without a role is refused whatever they ask.
     pub(super) fn admit(&self, peer: PeerInfo, headers: &HeaderMap) -> Result<Guest, Status> {
         let named = headers.get(REQUEST_ID_HEADER).and_then(|v| v.to_str().ok()).filter(|id| is_request_id(id));

@@ -139,9 +139,17 @@ impl JobService for Service {
 
     async fn list_jobs(&self, request: Request<v1::ListJobsRequest>) -> Result<Response<v1::ListJobsResponse>, Status> {
         let Guest { caller, peer } = self.guest(&request)?;
-        let _turn = peer.share.search().await;
         let listing = match ask::list(request.into_inner()) {
-            Ok((filter, all, page)) => self.jobs.list(&caller, filter, all, page).await,
+            Ok((filter, all, page)) => {
+                let turn = peer.share.search().await;
+                let (jobs, caller) = (self.jobs.clone(), caller.clone());
+                // On its own: a query goes on when its caller has gone, and has its turn until it ends.
+                let listed = tokio::spawn(async move {
+                    let _turn = turn;
+                    jobs.list(&caller, filter, all, page).await
+                });
+                listed.await.unwrap_or_else(|_| Err(JobsError::Stopping { host: self.jobs.host().to_owned() }))
+            }
             Err(error) => Err(error),
         };
         let listing = listing.map_err(|e| self.refuse(&caller, Verb::See, &e))?;

@@ -37,8 +37,9 @@ const PENDING_RESETS_MAX: usize = 20;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a connection that is one too many stays to be told so, and the calls of it that are answered.
-const PATIENCE_WITH_TURNED_AWAY: Duration = Duration::from_secs(5);
+/// How long a connection stays that is one too many, or of somebody without a role, so that its client can be told.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Calls of one too many that are answered.
 const STREAMS_OF_TURNED_AWAY: u32 = 16;
 
 /// Serves connections, all in the same way.
@@ -77,9 +78,17 @@ impl Transport {
     fn serve_one(&self, connection: Connection, closing: CancellationToken) -> impl Future<Output = ()> + use<> {
         let address = connection.peer().address;
         let calls = self.calls.of(connection.peer().clone());
+        let welcome = self.calls.welcome(connection.peer());
         let new = NewCalls::default();
         let serving = http(self.streams, new.clone()).serve_connection(TokioIo::new(connection), calls);
         let mut serving = Together::new(serving, new);
+        // Who has no role is told so by each call, and may not keep for nothing what others have a use for.
+        let out_of_place = async move {
+            match welcome {
+                true => std::future::pending().await,
+                false => tokio::time::sleep(PATIENCE).await,
+            }
+        };
         async move {
             let served = tokio::select! {
                 served = &mut serving => served,
@@ -87,6 +96,10 @@ impl Transport {
                     // No new calls; those under way end by themselves.
                     serving.connection().graceful_shutdown();
                     serving.await
+                }
+                () = out_of_place => {
+                    serving.connection().graceful_shutdown();
+                    tokio::time::timeout(PATIENCE, serving).await.unwrap_or(Ok(()))
                 }
             };
             if let Err(error) = served {
@@ -117,7 +130,7 @@ async fn tell_why(away: TurnedAway) {
         let _ = serving.await;
     };
     // Who asks nothing, or does not take the answer, is not waited for.
-    let _ = tokio::time::timeout(PATIENCE_WITH_TURNED_AWAY, served).await;
+    let _ = tokio::time::timeout(PATIENCE, served).await;
 }
 
 fn http(streams: u32, calls: NewCalls) -> Builder<NewCalls> {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Counts of one identity. Shared by its connections.
 #[derive(Debug)]
 pub struct Share {
     calls: AtomicUsize,
     request_bytes: AtomicUsize,
-    searches: Semaphore,
+    searches: Arc<Semaphore>,
 }
 
 /// Searches of one identity at a time, through records or through logs. There are four of each for all identities, and one may take
@@ -26,14 +26,14 @@ pub struct Held {
 
 impl Default for Share {
     fn default() -> Self {
-        Self { calls: 0.into(), request_bytes: 0.into(), searches: Semaphore::new(SEARCHES_MAX) }
+        Self { calls: 0.into(), request_bytes: 0.into(), searches: Arc::new(Semaphore::new(SEARCHES_MAX)) }
     }
 }
 
 impl Share {
     /// Waits for the identity's turn to search. `None` would mean that turns are over, which they never are.
-    pub async fn search(&self) -> Option<SemaphorePermit<'_>> {
-        self.searches.acquire().await.ok()
+    pub async fn search(&self) -> Option<OwnedSemaphorePermit> {
+        self.searches.clone().acquire_owned().await.ok()
     }
 
     /// One more call; `None` when there are `most` already.

@@ -81,6 +81,41 @@ fn who_has_no_role_is_refused_while_the_message_is_still_to_come() {
 }
 
 #[test]
+fn a_connection_of_somebody_without_a_role_is_not_kept_and_those_of_others_are() {
+    let stack = Stack::with("", SHUT_OUT);
+    stack.run(async {
+        let connect = async |name: &str| {
+            let config = stack.tls_config(Some(&stack.pki.client(&Client::new(name, "user"))));
+            let tcp = TcpStream::connect(stack.address).await.unwrap();
+            let stream = TlsConnector::from(config).connect(ServerName::try_from("localhost").unwrap(), tcp).await;
+            let http = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+            http.handshake::<_, Unfinished>(TokioIo::new(stream.unwrap())).await.unwrap()
+        };
+        let (mut alices, connection) = connect("alice").await;
+        tokio::spawn(connection);
+        let (mallorys, connection) = connect("mallory").await;
+        // Asks nothing, and is closed all the same.
+        let _ = connection.await;
+        drop(mallorys);
+        assert_eq!(announce(&mut alices, START, 3 << 20, 0).await.code(), Code::InvalidArgument, "hers is open");
+    });
+}
+
+#[test]
+fn a_message_that_cannot_be_read_is_the_callers_fault_and_no_internal_error() {
+    let stack = Stack::new();
+    stack.run(async {
+        let mut calls = raw(&stack, "alice").await;
+        for path in ["StartJob", "UploadInput", "StreamOutput", "WhoAmI"] {
+            // Sevens are no message of the interface.
+            let refused = announce(&mut calls, &format!("/airlock.v1.JobService/{path}"), 10, 10).await;
+            assert_eq!(refused.code(), Code::InvalidArgument, "{path}: {refused}");
+            assert!(!refused.get_error_details().request_info().unwrap().request_id.is_empty());
+        }
+    });
+}
+
+#[test]
 fn a_message_longer_than_its_call_needs_is_refused_before_it_comes() {
     let stack = Stack::new();
     stack.run(async {
