@@ -48,7 +48,7 @@ impl Spool {
     /// Takes at most `room` bytes from the pipe and puts them at `taken`. Never blocks: 0 for nothing now, or nothing ever again when
     /// the pipe is `None` afterwards.
     pub fn take(&mut self, taken: u64, room: u64) -> Result<u64, Errno> {
-        let (Some(pipe), mut offset) = (&self.pipe, taken) else { return Ok(0) };
+        let (Some(pipe), mut offset, 1..) = (&self.pipe, taken, room) else { return Ok(0) };
         match splice(pipe, None, &self.file, Some(&mut offset), room as usize, SpliceFlags::NONBLOCK) {
             Ok(0) => self.pipe = None,
             Ok(n) => {

@@ -68,7 +68,7 @@ pub struct UidRange {
 }
 
 /// Bounds over all jobs.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ceilings {
     /// Jobs that the executor holds, ended ones included.

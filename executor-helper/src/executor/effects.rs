@@ -1,11 +1,12 @@
 //! What the life cycle of a job (job.rs) wants done, done.
 
 use ipc_protocol::{Stream, output_prefix};
-use rustix::pipe::fcntl_getpipe_size;
+use rustix::{io::Errno, pipe::fcntl_getpipe_size};
 
-use super::{Executor, log, requests};
+use super::{Executor, Held, log, requests};
 use crate::{
     cgroup::JobGroup,
+    config::Ceilings,
     connection::Closed,
     job::{Chunk, Effect, Input, Violation},
     plan::now_ns,
@@ -28,7 +29,7 @@ impl Executor {
             self.feed_starved();
         }
         #[cfg(feature = "kill-points")]
-        kill_points::note(self.jobs.values().map(|super::Held { job, .. }| {
+        kill_points::note(self.jobs.values().map(|Held { job, .. }| {
             (*job.life() != crate::job::Life::Starting, job.totals() != [0; 2], job.has_ended())
         }));
     }
@@ -41,12 +42,8 @@ impl Executor {
             Effect::Send(piece) => return self.send(serial, piece),
             Effect::Ready => drop(self.ready.insert(serial)),
             Effect::Punch(stream, acked, taken) => {
-                if let Some(body) = &mut held.body {
-                    body.spool(stream).punch(acked, taken);
-                    if body.spool(stream).readable {
-                        self.pump(serial, stream);
-                    }
-                }
+                held.body.iter_mut().for_each(|body| body.spool(stream).punch(acked, taken));
+                self.pump(serial);
             }
             Effect::WakeAt(at) => self.wake_ns = self.wake_ns.min(at),
             Effect::RecordStop => {
@@ -56,7 +53,7 @@ impl Executor {
             Effect::KillGroup => {
                 let _ = JobGroup::of(&self.hierarchy, held.job.id()).kill();
             }
-            Effect::Drain => self.drain(serial),
+            Effect::Drain => self.pump(serial),
             Effect::AuditEnd => self.audit_end(serial),
             Effect::Forget => self.let_go(serial),
         }
@@ -75,83 +72,63 @@ impl Executor {
     }
 
     pub(super) fn on_pipe(&mut self, serial: u64, stream: Stream) {
-        if let Some(body) = self.jobs.get_mut(&serial).and_then(|held| held.body.as_mut()) {
-            body.spool(stream).readable = true;
-            self.pump(serial, stream);
-        }
-    }
-
-    // Takes what a pipe has, as far as there is room; the job that writes more waits in its write until an acknowledgement makes some.
-    fn pump(&mut self, serial: u64, stream: Stream) {
-        loop {
-            let (half, jobs) = (self.config.ceilings.output_in_flight / 2, self.config.ceilings.jobs);
-            let held = self.jobs.get_mut(&serial);
-            let (room, own) = held.map_or((0, 0), |held| (held.job.room(stream), held.job.in_flight()));
-            // Half is for whoever comes first. Of the other half each job has its share, so that nobody's keeps another's from writing.
-            let share = half.checked_div(jobs).unwrap_or(0).saturating_sub(own);
-            let ceiling = half.saturating_sub(self.in_flight).max(share);
-            self.starved |= room > 0 && ceiling == 0;
-            if self.take(serial, stream, room.min(ceiling)).unwrap_or(0) == 0 {
-                return;
-            }
-        }
-    }
-
-    // Bytes taken; `None` when the kernel refused.
-    fn take(&mut self, serial: u64, stream: Stream, room: u64) -> Option<u64> {
-        let Some(held) = self.jobs.get_mut(&serial).filter(|_| room > 0) else { return Some(0) };
-        let mut taken = held.job.totals();
-        match held.body.as_mut().map_or(Ok(0), |body| body.spool(stream).take(*stream.of(&mut taken), room)) {
-            Ok(bytes) => {
-                if bytes > 0 {
-                    kill_point!(Spliced);
-                    self.happen(serial, Input::Took { stream, bytes, at_ns: now_ns() });
-                }
-                Some(bytes)
-            }
-            Err(errno) => {
-                log(3, &format!("output of job {}: {errno}", held.job.id()));
-                // No memory for the spool is the host's trouble: wait as if the ceiling were reached.
-                self.starved = true;
-                None
-            }
-        }
+        let body = self.jobs.get_mut(&serial).and_then(|held| held.body.as_mut());
+        body.into_iter().for_each(|body| body.spool(stream).readable = true);
+        self.pump(serial);
     }
 
     /// Goes on with the pipes that waited for room.
     pub(super) fn feed_starved(&mut self) {
-        if !std::mem::take(&mut self.starved) {
-            return;
-        }
-        for (serial, stream) in self.held().into_iter().flat_map(|serial| Stream::BOTH.map(|stream| (serial, stream))) {
-            let Some(held) = self.jobs.get_mut(&serial) else { continue };
-            if held.job.has_ended() {
-                self.drain(serial);
-            } else if held.body.as_mut().is_some_and(|body| body.spool(stream).readable) {
-                self.pump(serial, stream);
-            }
+        if std::mem::take(&mut self.starved) {
+            self.held().into_iter().for_each(|serial| self.pump(serial));
         }
     }
 
-    // Takes what the pipes of an ended job still hold. All writers are dead, so a pipe that has nothing now has nothing ever. Somebody
-    // outside the job may hold it and go on writing: what fits into one is all that is taken.
-    fn drain(&mut self, serial: u64) {
+    // Takes what a job's pipes have, as far as there is room. What is left when the job has ended and both are through is nothing.
+    fn pump(&mut self, serial: u64) {
         for stream in Stream::BOTH {
-            let spool = self.jobs.get_mut(&serial).and_then(|held| held.body.as_mut()).map(|body| body.spool(stream));
-            let pipe = spool.and_then(|spool| fcntl_getpipe_size(spool.pipe.as_ref()?).ok());
-            let mut left = pipe.unwrap_or(0) as u64;
-            loop {
-                match self.take(serial, stream, left) {
-                    Some(0) => break,
-                    Some(bytes) => left = left.saturating_sub(bytes),
-                    // Without memory for the spool the rest waits in the pipe.
-                    None => return,
-                }
-            }
-            if let Some(body) = self.jobs.get_mut(&serial).and_then(|held| held.body.as_mut()) {
-                body.spool(stream).pipe = None;
+            if let (Err(errno), Some(held)) = (self.take(serial, stream), self.jobs.get(&serial)) {
+                log(3, &format!("output of job {}: {errno}", held.job.id()));
+                // No memory for the spool is the host's trouble: it waits in the pipe as if the ceiling were reached.
+                self.starved = true;
+                return;
             }
         }
-        self.happen(serial, Input::Drained);
+        if self.jobs.get(&serial).is_some_and(|held| held.job.has_ended()) {
+            self.happen(serial, Input::Drained);
+        }
+    }
+
+    // A job that writes more than there is room for waits in its write until an acknowledgement makes some. All writers of an ended one
+    // are dead, so a pipe that has nothing now has nothing ever. Somebody outside the job may hold it and go on writing: what fits into
+    // one is all that is taken, and then it is closed.
+    fn take(&mut self, serial: u64, stream: Stream) -> Result<(), Errno> {
+        let mut left = None;
+        loop {
+            let Some(Held { job, body: Some(body), .. }) = self.jobs.get_mut(&serial) else { return Ok(()) };
+            let (spool, room) = (body.spool(stream), job.room(stream));
+            let ceiling = if job.has_ended() {
+                let capacity = || spool.pipe.as_ref().and_then(|pipe| fcntl_getpipe_size(pipe).ok());
+                *left.get_or_insert_with(|| capacity().unwrap_or(0) as u64)
+            } else if spool.readable {
+                // Half is for whoever comes first. Of the other half each job has its share, so that nobody's keeps another's from writing.
+                let Ceilings { output_in_flight, jobs, .. } = self.config.ceilings;
+                let half = output_in_flight / 2;
+                let share = half.checked_div(jobs).unwrap_or(0).saturating_sub(job.in_flight());
+                let ceiling = half.saturating_sub(self.in_flight).max(share);
+                self.starved |= room > 0 && ceiling == 0;
+                ceiling
+            } else {
+                return Ok(());
+            };
+            let bytes = spool.take(*stream.of(&mut job.totals()), room.min(ceiling))?;
+            if bytes == 0 {
+                spool.pipe.take_if(|_| left.is_some());
+                return Ok(());
+            }
+            left = left.map(|left| left.saturating_sub(bytes));
+            kill_point!(Spliced);
+            self.happen(serial, Input::Took { stream, bytes, at_ns: now_ns() });
+        }
     }
 }
