@@ -26,16 +26,24 @@ pub fn run(timeout_ms: Option<u64>, made: &Made, records: &mut Records) -> Resul
     records.record.pidfd = made.child.pidfd.as_raw_fd();
     records.record.deadline_ns = deadline.unwrap_or(0);
     let mut wake_at = deadline;
-    let (mut report, mut more) = (Some(Report { bytes: [0; 64], length: 0 }), false);
+    let mut more = false;
     loop {
-        // The report first, then the command; a pipe that has ended would else be reported for ever.
-        let first = if report.is_some() { &made.report } else { &made.child.pidfd };
+        // The end of the report first, then the command; a pipe that has ended would else be reported for ever.
+        let (command, started) = (&made.child.pidfd, records.record.started_ns > 0);
+        let (first, what) = if started { (command, PollFlags::IN) } else { (&made.report, PollFlags::empty()) };
+        let orphans = PollFd::new(made.orphans.as_ref().unwrap_or(command), PollFlags::IN);
         let left = if more { Some(0) } else { wake_at.map(|at| at.saturating_sub(boot_ns())) };
-        wait([first, made.orphans.as_ref().unwrap_or(first)], left)?;
-        if let Some(open) = &mut report
-            && open.read(&made.report)?
-        {
-            match open.outcome() {
+        let mut polled = [PollFd::new(first, what), orphans];
+        match poll(&mut polled, left.map(timespec).as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        let [first, _] = &polled;
+        if !started && first.revents().contains(PollFlags::HUP) {
+            // Whole, for nobody writes any more.
+            let mut bytes = [0; 64];
+            let length = rustix::io::read(&made.report, &mut bytes)?;
+            match outcome(bytes.get(..length).unwrap_or_default()) {
                 Ok(()) => {
                     records.record.started_ns = now_ns();
                     records.publish()?;
@@ -45,7 +53,6 @@ pub fn run(timeout_ms: Option<u64>, made: &Made, records: &mut Records) -> Resul
                     return records.end(End::StartFailed(error), now_ns());
                 }
             }
-            report = None;
         }
         if let Some(orphans) = &made.orphans {
             more = reap(orphans, made.child.pid)?;
@@ -60,7 +67,8 @@ pub fn run(timeout_ms: Option<u64>, made: &Made, records: &mut Records) -> Resul
         }
         // WNOWAIT: the process id stays taken until the executor has let go, so a signal of its never meets a stranger.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        if let (None, Some(end)) = (&report, waitid(WaitId::PidFd(made.child.pidfd.as_fd()), options)?) {
+        let end = waitid(WaitId::PidFd(command.as_fd()), options)?;
+        if let Some(end) = end.filter(|_| records.record.started_ns > 0) {
             let at = now_ns();
             end_the_rest(made)?;
             let signal = end.terminating_signal().unwrap_or(0);
@@ -74,15 +82,6 @@ pub fn run(timeout_ms: Option<u64>, made: &Made, records: &mut Records) -> Resul
 pub fn until_released<T>() -> T {
     loop {
         let _ = poll(&mut [], None);
-    }
-}
-
-fn wait<const N: usize>(readable: [&OwnedFd; N], ns: Option<u64>) -> Result<bool, Errno> {
-    let mut polled = readable.map(|fd| PollFd::new(fd, PollFlags::IN));
-    match poll(&mut polled, ns.map(timespec).as_ref()) {
-        Ok(n) => Ok(n > 0),
-        Err(Errno::INTR) => Ok(false),
-        Err(errno) => Err(errno),
     }
 }
 
@@ -115,30 +114,12 @@ fn reap(orphans: &OwnedFd, command: Pid) -> Result<bool, Errno> {
     Ok(true)
 }
 
-/// What the child wrote before its exec.
-struct Report {
-    bytes: [u8; 64],
-    length: usize,
-}
-
-impl Report {
-    // Whether the report has come to its end.
-    fn read(&mut self, pipe: &OwnedFd) -> Result<bool, Errno> {
-        if !wait([pipe], Some(0))? {
-            return Ok(false);
-        }
-        let read = rustix::io::read(pipe, self.bytes.get_mut(self.length..).unwrap_or_default())?;
-        self.length = self.length.saturating_add(read);
-        Ok(read == 0)
-    }
-
-    // An end without the hot byte is a death before the exec; taking it for success is the classic mistake.
-    fn outcome(&self) -> Result<(), StartError> {
-        let bytes = self.bytes.get(..self.length).unwrap_or_default();
-        match bytes.strip_prefix(&[child::HOT]) {
-            Some([]) => Ok(()),
-            hot => Err(decode(hot.unwrap_or(bytes)).unwrap_or(StartError::new(Step::Birth, 0))),
-        }
+// What the child wrote before its exec. An end without the hot byte is a death before the exec; taking it for success is the classic
+// mistake.
+fn outcome(report: &[u8]) -> Result<(), StartError> {
+    match report.strip_prefix(&[child::HOT]) {
+        Some([]) => Ok(()),
+        hot => Err(decode(hot.unwrap_or(report)).unwrap_or(StartError::new(Step::Birth, 0))),
     }
 }
 

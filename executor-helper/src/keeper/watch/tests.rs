@@ -1,15 +1,9 @@
 //! What the report of a start means.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 use crate::plan::encode;
-
-fn outcome(said: &[u8]) -> Result<(), StartError> {
-    let mut report = Report { bytes: [0; 64], length: said.len() };
-    report.bytes[..said.len()].copy_from_slice(said);
-    report.outcome()
-}
 
 #[test]
 fn the_hot_byte_and_nothing_more_is_a_start() {
