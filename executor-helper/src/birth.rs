@@ -4,7 +4,7 @@ use std::{ffi::CString, fs::File, io::Write, path::Path};
 
 use ipc_protocol::{StartError, Step};
 use rustix::{
-    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    fd::{AsFd, AsRawFd, OwnedFd},
     fs::{Gid, MemfdFlags, Mode, OFlags, SealFlags, Uid, fchmod, fcntl_add_seals, ftruncate, memfd_create, rmdir},
     io::{Errno, dup2},
     pipe::{PipeFlags, fcntl_setpipe_size, pipe_with},
@@ -59,13 +59,10 @@ impl Midwife {
             let detail = if hierarchy.is_alive() { String::new() } else { gone.into() };
             StartError { detail, ..at(Step::Cgroup)(errno) }
         });
-        let limited = made.and_then(|()| {
-            group.set_limits(&plan.entry.limits)?;
-            group.birthplace().map_err(at(Step::Cgroup))
-        });
-        let born = limited
-            .and_then(|place| self.start(&hierarchy.keepers, &place, plan, input).map_err(at(Step::Descriptors)));
-        born.inspect_err(|_| {
+        let limited = made.and_then(|()| group.set_limits(&plan.entry.limits));
+        let place = limited.and_then(|()| group.birthplace().map_err(at(Step::Cgroup)));
+        let start = |place| self.start(&hierarchy.keepers, place, plan, input).map_err(at(Step::Descriptors));
+        place.and_then(start).inspect_err(|_| {
             // Nothing ran: the directory is empty and the groups are.
             let _ = (plan.directory.as_deref().map(rmdir), group.remove());
         })
@@ -74,7 +71,7 @@ impl Midwife {
     fn start(
         &mut self,
         keepers: &OwnedFd,
-        (group, v1): &(OwnedFd, Vec<OwnedFd>),
+        (group, v1): (OwnedFd, Vec<OwnedFd>),
         plan: &JobPlan,
         input: Option<OwnedFd>,
     ) -> Result<Body, Errno> {
@@ -93,46 +90,41 @@ impl Midwife {
         fchmod(&out_writer, Mode::from_raw_mode(0o622))?;
         fchmod(err_writer, Mode::from_raw_mode(0o622))?;
         let [out_spool, err_spool] = [memfd("airlock-stdout")?, memfd("airlock-stderr")?];
-        let v1 = [v1.first(), v1.get(1), v1.get(2), v1.get(3)].map(|fd| fd.map(AsFd::as_fd));
         // In the order of the numbers in plan::fd, then 0, 1 and 2.
-        let handed = [&sealed, &records, &event_writer, &out].map(|fd| Some(fd.as_fd())).into_iter();
-        let handed = handed.chain([
-            err.as_ref().map(AsFd::as_fd),
-            Some(out_spool.as_fd()),
-            Some(err_spool.as_fd()),
-            Some(group.as_fd()),
-        ]);
-        let stdio = [input.as_ref().map(AsFd::as_fd), Some(out_writer.as_fd()), Some(err_writer.as_fd())];
+        let own = [Some(&sealed), Some(&records), Some(&event_writer), Some(&out), err.as_ref(), Some(&out_spool)];
+        let own = own.into_iter().chain([Some(&err_spool), Some(&group)]);
+        let v1 = [v1.first(), v1.get(1), v1.get(2), v1.get(3)];
+        let stdio = [input.as_ref(), Some(&out_writer), Some(err_writer)];
         let name = CString::new(plan.entry.job.to_string()).map_err(|_| Errno::INVAL)?;
-        let argv = [c"airlock-keeper".to_owned(), name];
-        let laid = self.lay(handed.chain(v1).chain(stdio));
-        let made = laid.and_then(|()| sys::spawn_program(keepers.as_fd(), plan.namespaces, &argv, STDIO));
-        self.clear();
+        let made = self.start_program(keepers, plan.namespaces, name, own.chain(v1).chain(stdio));
         kill_point!(KeeperBorn);
         let spools = [Spool::new(Some(out), out_spool), Spool::new(err, err_spool)];
-        Ok(Body { keeper: made?.pid, is_child: true, event, spools })
+        Ok(Body { keeper: made?.pid, event, spools })
     }
 
     /// Starts the program that empties a directory as its user, in the sweepers' group.
     pub fn sweep(&mut self, hierarchy: &Hierarchy, sweep: &Sweep) -> Result<sys::Child, Errno> {
         let sealed = seal(&encode(sweep)?)?;
-        let argv = [c"airlock-keeper".to_owned(), c"sweep".to_owned()];
-        let laid = self.lay([Some(sealed.as_fd())].into_iter());
-        let made = laid.and_then(|()| sys::spawn_program(hierarchy.sweepers.as_fd(), 0, &argv, STDIO));
-        self.clear();
-        made
+        self.start_program(&hierarchy.sweepers, 0, c"sweep".to_owned(), [Some(&sealed)].into_iter())
     }
 
-    fn lay<'a>(&mut self, handed: impl Iterator<Item = Option<BorrowedFd<'a>>>) -> Result<(), Errno> {
-        let null = &self.null;
-        self.slots.iter_mut().zip(handed).try_for_each(|(slot, fd)| dup2(fd.unwrap_or(null.as_fd()), slot))
-    }
-
-    // A write end left in a slot would keep a pipe open for ever.
-    fn clear(&mut self) {
-        for slot in &mut self.slots {
-            let _ = dup2(&self.null, slot);
+    // Starts the keeper's program, which finds these descriptors at the numbers from 3 on.
+    fn start_program<'a>(
+        &mut self,
+        group: &OwnedFd,
+        namespaces: u64,
+        word: CString,
+        handed: impl Iterator<Item = Option<&'a OwnedFd>>,
+    ) -> Result<sys::Child, Errno> {
+        let Self { slots, null, .. } = self;
+        let laid = slots.iter_mut().zip(handed).try_for_each(|(slot, fd)| dup2(fd.unwrap_or(null), slot));
+        let argv = [c"airlock-keeper".to_owned(), word];
+        let made = laid.and_then(|()| sys::spawn_program(group.as_fd(), namespaces, &argv, STDIO));
+        // A write end left in a slot would keep a pipe open for ever.
+        for slot in slots {
+            let _ = dup2(&*null, slot);
         }
+        made
     }
 }
 

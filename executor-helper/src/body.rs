@@ -21,8 +21,6 @@ const PLAN_MAX: u64 = 4 * 1024 * 1024;
 pub struct Body {
     /// The keeper.
     pub keeper: Pid,
-    /// Whether this executor has to wait for the keeper.
-    pub is_child: bool,
     /// Read end of the event pipe; its end is the keeper's end.
     pub event: OwnedFd,
     /// By stream.
@@ -45,7 +43,7 @@ impl Body {
         let out = Spool::new(Some(open(out_pipe, reading)?), open(out_spool, OFlags::RDWR)?);
         let second = if plan.entry.merge { None } else { Some(open(err_pipe, reading)?) };
         let spools = [out, Spool::new(second, open(err_spool, OFlags::RDWR)?)];
-        Ok((Self { keeper, is_child: false, event, spools }, plan))
+        Ok((Self { keeper, event, spools }, plan))
     }
 
     /// The spool of a stream.

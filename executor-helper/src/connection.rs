@@ -1,9 +1,6 @@
 //! One connection of a frontend: where it stands, what it may say, and its bytes in both directions.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::collections::VecDeque;
 
 use ipc_protocol::{
     Answer, CodecError, FrameBuffer, FrameError, REQUEST_FRAME_MAX, Request, encode_answer, frame_header,
@@ -14,6 +11,8 @@ use rustix::{
     io::Errno,
     net::{SendFlags, send},
 };
+
+use crate::plan::boot_ns;
 
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +57,7 @@ pub enum Closed {
 }
 
 /// A begun frame must be complete, and a new connection must say hello, within this time.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE_NS: u64 = 5_000_000_000;
 /// Answers that may wait for a peer that does not read; output does not count, it waits in the spools.
 const UNREAD_MAX: usize = 4 * 1024 * 1024;
 /// Output is added only while less than this waits.
@@ -69,8 +68,12 @@ const COPY_MAX: usize = 8 * 1024;
 /// Bytes on their way out.
 #[derive(Debug)]
 enum Part {
-    Memory { bytes: Vec<u8>, sent: usize },
+    Memory(VecDeque<u8>),
     Spool { file: OwnedFd, offset: u64, left: usize },
+}
+
+fn patience() -> u64 {
+    boot_ns().saturating_add(PATIENCE_NS)
 }
 
 /// A connection whose peer has the frontend's uid.
@@ -84,8 +87,9 @@ pub struct Connection {
     pub may_start: bool,
     /// Whether the socket is watched for room.
     pub blocked: bool,
+    /// When the peer's time is over, on the boot-time clock, if something is expected of it.
+    pub deadline_ns: Option<u64>,
     incoming: FrameBuffer,
-    waiting_since: Option<Instant>,
     outgoing: VecDeque<Part>,
     unread: usize,
     // Of the unread bytes, the list of jobs: it is bounded by their number, and the peer cannot have read it yet.
@@ -100,25 +104,24 @@ impl Connection {
             state: State::Fresh,
             may_start: false,
             blocked: false,
+            deadline_ns: Some(patience()),
             incoming: FrameBuffer::new(REQUEST_FRAME_MAX),
-            waiting_since: Some(Instant::now()),
             outgoing: VecDeque::new(),
             unread: 0,
             listed: 0,
         }
     }
 
-    /// Reads once; false when the peer has closed.
-    pub fn receive(&mut self) -> Result<bool, Closed> {
+    /// Reads once.
+    pub fn receive(&mut self) -> Result<(), Closed> {
         let mut buffer = [0u8; 64 * 1024];
         match rustix::io::read(&self.socket, &mut buffer) {
-            Err(Errno::AGAIN | Errno::INTR) => Ok(true),
-            read => {
-                let read = buffer.get(..read.map_err(Closed::Io)?).unwrap_or_default();
-                self.incoming.extend(read);
-                Ok(!read.is_empty())
-            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(errno) => return Err(Closed::Io(errno)),
+            Ok(0) => return Err(Closed::Gone),
+            Ok(length) => self.incoming.extend(buffer.get(..length).unwrap_or_default()),
         }
+        Ok(())
     }
 
     /// The next whole frame's body.
@@ -126,13 +129,8 @@ impl Connection {
         let body = self.incoming.next_body().map_err(Closed::Frame)?.map(<[u8]>::to_vec);
         // The clock of a partial frame runs from its first byte; more bytes of it do not wind it back.
         let waiting = body.is_none() && (self.incoming.is_partial() || self.state == State::Fresh);
-        self.waiting_since = waiting.then(|| self.waiting_since.unwrap_or_else(Instant::now));
+        self.deadline_ns = waiting.then(|| self.deadline_ns.unwrap_or_else(patience));
         Ok(body)
-    }
-
-    /// When the peer's time is over, if something is expected of it.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.waiting_since.and_then(|since| since.checked_add(PATIENCE))
     }
 
     /// Whether the request may be made now.
@@ -159,14 +157,8 @@ impl Connection {
     fn push(&mut self, more: &[u8]) {
         self.unread = self.unread.saturating_add(more.len());
         match self.outgoing.back_mut() {
-            Some(Part::Memory { bytes, sent }) => {
-                // A peer that always leaves a little unread would else make it hold everything that it was ever sent.
-                if *sent > bytes.len() / 2 {
-                    bytes.drain(..std::mem::take(sent));
-                }
-                bytes.extend_from_slice(more);
-            }
-            _ => self.outgoing.push_back(Part::Memory { bytes: more.to_vec(), sent: 0 }),
+            Some(Part::Memory(bytes)) => bytes.extend(more),
+            _ => self.outgoing.push_back(Part::Memory(more.to_vec().into())),
         }
     }
 
@@ -198,12 +190,12 @@ impl Connection {
         let more = if self.outgoing.len() > 1 { SendFlags::MORE } else { SendFlags::empty() };
         while let Some(part) = self.outgoing.front_mut() {
             let (result, rest) = match part {
-                Part::Memory { bytes, sent } => {
-                    let rest = bytes.get(*sent..).unwrap_or_default();
-                    let result = send(&self.socket, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL | more);
-                    *sent = sent.saturating_add(result.unwrap_or(0));
-                    self.unread = self.unread.saturating_sub(result.unwrap_or(0));
-                    (result, bytes.len().saturating_sub(*sent))
+                Part::Memory(bytes) => {
+                    let result =
+                        send(&self.socket, bytes.as_slices().0, SendFlags::DONTWAIT | SendFlags::NOSIGNAL | more);
+                    let sent = bytes.drain(..result.unwrap_or(0)).len();
+                    self.unread = self.unread.saturating_sub(sent);
+                    (result, bytes.len())
                 }
                 Part::Spool { file, offset, left } => {
                     let result = sendfile(&self.socket, file, Some(offset), *left);

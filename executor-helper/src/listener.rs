@@ -1,4 +1,4 @@
-//! What the executor gets from outside at its start: the socket, the service manager, the host's block devices.
+//! What the executor gets from outside at its start: the socket, the host's block devices.
 
 use std::{os::unix::fs::MetadataExt, path::Path};
 
@@ -55,12 +55,6 @@ pub fn make(path: &Path, group: u32) -> Result<OwnedFd, String> {
     rustix::fs::chmod(path, Mode::from_raw_mode(0o660)).map_err(|e| fail("chmod", e))?;
     listen(&socket, 64).map_err(|e| fail("listen", e))?;
     Ok(socket)
-}
-
-/// Tells the service manager how the executor stands: `Ready` when it serves, `Watchdog` while its loop turns, `Reloading` with the time
-/// while the configuration is read again.
-pub fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    let _ = sd_notify::notify(states);
 }
 
 /// "major:minor" of the disk that holds a folder, for io limits; `None` where the file system has no device of its own.

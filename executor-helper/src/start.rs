@@ -92,7 +92,7 @@ fn serve(path: &Path) -> Result<(), String> {
     let mut executor = Executor::open(PathBuf::from(path), config, listener, midwife)?;
     // Behind the probe: a build with kill points has read there where it is to die.
     sys::wipe_environment();
-    listener::notify(&[sd_notify::NotifyState::Ready]);
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     log(5, &format!("airlock-executor {BUILD} serves"));
     executor.run()
 }

@@ -89,7 +89,7 @@ fn a_job_of_a_former_executor_is_found_with_its_plan_its_pipes_and_its_spools() 
     let keeper = Keeper::holding(&sealed(&plan_bytes(plan())));
     let (mut body, found) = Body::adopt(keeper.pid()).unwrap();
     assert_eq!(format!("{found:?}"), format!("{:?}", plan()));
-    assert!(!body.is_child && body.keeper == keeper.pid());
+    assert_eq!(body.keeper, keeper.pid());
     assert_eq!(body.spool(Stream::Stdout).offsets(), Ok((5, 0)));
     rustix::io::write(&keeper.out, b"more").unwrap();
     assert_eq!(body.spool(Stream::Stdout).take(5, 100), Ok(4));
@@ -195,7 +195,7 @@ fn a_process_without_a_plan_is_no_keeper() {
 fn a_spool_belongs_to_its_stream() {
     let (event, _writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     let spools = [Spool::new(None, memfd(b"out")), Spool::new(None, memfd(b"error"))];
-    let mut body = Body { keeper: getpid(), is_child: false, event, spools };
+    let mut body = Body { keeper: getpid(), event, spools };
     let lengths = Stream::BOTH.map(|stream| body.spool(stream).offsets().unwrap().0);
     assert_eq!(lengths, [3, 5]);
 }

@@ -56,16 +56,14 @@ impl<'a> JobGroup<'a> {
         v1.map_or_else(|| (self.v2(), false), |(_, jobs)| (jobs.join(&self.name), true))
     }
 
-    /// Makes them, in every hierarchy that limits something. What was made is removed again on failure.
+    /// Makes them, in every hierarchy that limits something. On failure some may be there.
     pub fn make(&self) -> Result<(), Errno> {
         let made = [self.v2()].into_iter().chain(self.v1()).try_for_each(|group| {
             fs::create_dir(group)?;
             kill_point!(GroupMade);
             Ok(())
         });
-        made.map_err(errno).inspect_err(|_| {
-            let _ = self.remove();
-        })
+        made.map_err(errno)
     }
 
     /// Removes them; EBUSY while something lives in them.

@@ -37,16 +37,16 @@ impl Users {
     /// What the texts of these files say. Lines that are none are left out.
     pub fn parse(passwd: &str, group: &str, subordinate: &str) -> Self {
         let a_user = |line: &str| {
-            let [name, _, uid, gid, _, home, ..] = fields(line)[..] else { return None };
+            let [name, _, uid, gid, _, home, ..] = line.split(':').collect::<Vec<_>>()[..] else { return None };
             Some(User { name: name.into(), uid: uid.parse().ok()?, gid: gid.parse().ok()?, home: home.into() })
         };
         let a_group = |line: &str| {
-            let [name, _, gid, members, ..] = fields(line)[..] else { return None };
+            let [name, _, gid, members, ..] = line.split(':').collect::<Vec<_>>()[..] else { return None };
             Some((name.to_owned(), gid.parse().ok()?, members.split(',').map(str::to_owned).collect()))
         };
         // A range may end beyond the last uid; what of it exists counts.
         let a_range = |line: &str| {
-            let [_, first, count, ..] = fields(line)[..] else { return None };
+            let [_, first, count, ..] = line.split(':').collect::<Vec<_>>()[..] else { return None };
             Some((first.parse().ok()?, u32::try_from(count.parse::<u64>().ok()?).unwrap_or(u32::MAX)))
         };
         Self {
@@ -87,8 +87,4 @@ impl Users {
         let subordinate = || self.subordinate.iter().find(overlaps).map(|(f, c)| format!("subordinate ids {f}+{c}"));
         user.or_else(group).or_else(subordinate)
     }
-}
-
-fn fields(line: &str) -> Vec<&str> {
-    line.split(':').collect()
 }

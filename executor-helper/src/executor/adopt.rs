@@ -3,7 +3,7 @@
 //! What proves a keeper is its place in the keepers' cgroup, which only root can enter, and the sealed plan that it holds. What
 //! cannot be proved is killed, and its job is told as lost.
 
-use std::{collections::BTreeSet, ffi::CString, os::unix::ffi::OsStrExt, path::Path};
+use std::{ffi::CString, os::unix::ffi::OsStrExt, path::Path};
 
 use ipc_protocol::{JobEntry, JobId, LostReason, Phase};
 use rustix::{
@@ -77,19 +77,18 @@ impl Executor {
         }
         // Emptied as whoever owns it, never as root.
         let sweep = directory(&self.config.work_dir.join(id.to_string()));
-        let (uid, gid, directory) = sweep.map_or((0, 0, None), |s| (s.uid, s.gid, Some(s.directory)));
+        let uid = sweep.as_ref().map_or(0, |sweep| sweep.uid);
         let entry = JobEntry { job: id, uid, phase: Phase::NeverStarted, ..JobEntry::default() };
-        let serial = self.hold(Held { job: Job::new(entry, false), body: None, fingerprint: [0; 32], gid, directory });
+        let serial = self.hold(Held { job: Job::new(entry, false), body: None, fingerprint: [0; 32], sweep });
         self.lose(serial, LostReason::KeeperDied);
     }
 
     // Directories of jobs that are neither alive nor about to be swept: a former executor was killed in between.
     fn sweep_leftovers(&mut self) {
         let Ok(entries) = std::fs::read_dir(&self.config.work_dir) else { return };
-        let held: BTreeSet<JobId> = self.serials.keys().copied().collect();
         for path in entries.flatten().map(|entry| entry.path()) {
             let id = path.file_name().and_then(|name| name.to_str()?.parse::<JobId>().ok());
-            if id.is_none_or(|id| held.contains(&id)) {
+            if id.is_none_or(|id| self.serials.contains_key(&id)) {
                 continue;
             }
             match directory(&path) {
@@ -115,15 +114,14 @@ pub fn keepers(hierarchy: &Hierarchy) -> Result<Vec<(Pid, Adopted)>, String> {
 
 // A keeper that was cloned a moment ago is not the keeper's program yet, and cannot be read until it is.
 fn adopt_patiently(keeper: Pid) -> Adopted {
-    let mut adopted = Body::adopt(keeper);
-    for _ in 0..200 {
-        if adopted.is_ok() || test_kill_process(keeper).is_err() {
-            break;
+    let mut again = 0..200;
+    loop {
+        let adopted = Body::adopt(keeper);
+        if adopted.is_ok() || again.next().is_none() || test_kill_process(keeper).is_err() {
+            return adopted;
         }
         let _ = rustix::thread::nanosleep(&timespec(1_000_000));
-        adopted = Body::adopt(keeper);
     }
-    adopted
 }
 
 // A job's directory and its owner; `None` when that is root.

@@ -111,20 +111,14 @@ impl Executor {
 
     /// From here on the job is watched. Gives its serial number.
     pub(super) fn hold(&mut self, held: Held) -> u64 {
-        let (serial, id) = (self.next_serial, held.job.id());
-        self.next_serial = serial.saturating_add(1);
+        let (serial, id) = (self.next_token(), held.job.id());
         self.pool.take(held.job.uid());
-        let token = serial.saturating_mul(4);
-        let mut watched = Ok(());
-        if let Some(body) = &held.body {
-            watched = self.watch(&body.event, token, EventFlags::IN);
+        let watched = held.body.iter().try_for_each(|body| {
+            self.watch(&body.event, serial, EventFlags::IN)?;
             // Reported once for each change: the keeper has the same open file, so closing ours would not end its being watched.
-            for (pipe, stream) in body.spools.iter().map(|spool| &spool.pipe).zip(1..) {
-                let flags = EventFlags::IN | EventFlags::ET;
-                let added = pipe.as_ref().map_or(Ok(()), |pipe| self.watch(pipe, token.saturating_add(stream), flags));
-                watched = watched.and(added);
-            }
-        }
+            let mut pipes = body.spools.iter().zip(1..).filter_map(|(spool, n)| Some((spool.pipe.as_ref()?, n)));
+            pipes.try_for_each(|(pipe, n)| self.watch(pipe, serial.saturating_add(n), EventFlags::IN | EventFlags::ET))
+        });
         self.in_flight = self.in_flight.saturating_add(held.job.in_flight());
         self.serials.insert(id, serial);
         self.jobs.insert(serial, held);

@@ -8,7 +8,7 @@ use rustix::{
 };
 use serde_json::{Value, json};
 
-use super::{Executor, FIRST_JOB, log};
+use super::{Executor, log};
 use crate::{
     connection::{Closed, Connection},
     job::Input,
@@ -35,8 +35,7 @@ impl Executor {
                     self.refuse_connection(&[], "too many connections");
                 }
                 Ok(_) => {
-                    let token = self.next_connection;
-                    self.next_connection = token.saturating_add(1).min(FIRST_JOB - 1);
+                    let token = self.next_token();
                     if self.watch(&socket, token, READABLE).is_ok() {
                         self.connections.insert(token, Connection::new(socket));
                     }
@@ -52,10 +51,8 @@ impl Executor {
 
     pub(super) fn on_connection(&mut self, token: u64) {
         let Some(connection) = self.connections.get_mut(&token) else { return };
-        let open = connection.receive();
-        match open.and_then(|open| self.serve_frames(token).map(|()| open)) {
-            Ok(true) => self.flush(token),
-            Ok(false) => self.close(token, Closed::Gone),
+        match connection.receive().and_then(|()| self.serve_frames(token)) {
+            Ok(()) => self.flush(token),
             Err(why) => self.close(token, why),
         }
     }

@@ -3,6 +3,7 @@
 use ipc_protocol::{End, Facts, LostReason, Phase};
 use rustix::{
     event::epoll,
+    fd::AsFd,
     fs::rmdir,
     io::Errno,
     process::{PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid},
@@ -26,7 +27,7 @@ pub(super) struct Sweeping {
 }
 
 const SWEEP_DEADLINE_NS: u64 = 60_000_000_000;
-const ENDED_NOHANG: WaitIdOptions = WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG);
+pub(super) const ENDED_NOHANG: WaitIdOptions = WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG);
 
 impl Executor {
     /// The keeper has something to tell, or is gone.
@@ -132,24 +133,16 @@ impl Executor {
         }
         if let Some(body) = held.body
             && let Ok(pidfd) = pidfd_open(body.keeper, PidfdFlags::empty())
-            && (body.is_child || body.record().is_some())
+            && body.record().is_some()
         {
             let _ = pidfd_send_signal(&pidfd, Signal::KILL);
             kill_point!(KeeperEnded);
-            self.released.extend(body.is_child.then_some(body.keeper));
         }
-        let (uid, gid) = (held.job.uid(), held.gid);
-        match held.directory {
-            Some(directory) => self.sweep(Sweep { uid, gid, directory }),
-            None => self.pool.give_back(uid),
+        match held.sweep {
+            Some(sweep) => self.sweep(sweep),
+            None => self.pool.give_back(held.job.uid()),
         }
         self.feed_starved();
-    }
-
-    /// Waits for what was let go; called when a child ended.
-    pub(super) fn reap(&mut self) {
-        self.released.retain(|pid| matches!(waitid(WaitId::Pid(*pid), ENDED_NOHANG), Ok(None)));
-        self.check_sweeps(boot_ns());
     }
 
     /// Empty directories go at once; others are emptied by a process that has the job's uid and nothing else. The uid is free again when
@@ -169,11 +162,13 @@ impl Executor {
     }
 
     pub(super) fn check_sweeps(&mut self, now: u64) {
-        for sweeping in std::mem::take(&mut self.sweeps) {
-            let Sweeping { child, sweep, deadline_ns } = &sweeping;
-            if let Ok(None) = waitid(WaitId::Pid(child.pid), ENDED_NOHANG) {
+        for mut sweeping in std::mem::take(&mut self.sweeps) {
+            let Sweeping { child, sweep, deadline_ns } = &mut sweeping;
+            if let Ok(None) = waitid(WaitId::PidFd(child.pidfd.as_fd()), ENDED_NOHANG) {
                 if *deadline_ns <= now {
                     let _ = pidfd_send_signal(&child.pidfd, Signal::KILL);
+                    // Once: what the kernel holds back must not keep the loop awake.
+                    *deadline_ns = u64::MAX;
                 }
                 self.sweeps.push(sweeping);
                 continue;

@@ -11,7 +11,6 @@ mod requests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    ffi::CString,
     io::Write,
     path::PathBuf,
     time::Instant,
@@ -22,7 +21,7 @@ use rustix::{
     event::epoll::{self, EventData, EventFlags},
     fd::{AsFd, OwnedFd},
     io::Errno,
-    process::Pid,
+    process::{WaitId, waitid},
 };
 use sd_notify::NotifyState;
 use serde_json::json;
@@ -38,7 +37,7 @@ use crate::{
     connection::{Closed, Connection},
     job::{Input, Job},
     listener,
-    plan::{Plan, boot_ns, timespec},
+    plan::{Plan, Sweep, boot_ns, timespec},
     sys,
     uid_pool::UidPool,
 };
@@ -46,11 +45,10 @@ use crate::{
 // What no descriptor tells, such as the jobs' unit being stopped, is looked for this often.
 const LOOK_EVERY_NS: u64 = 5_000_000_000;
 
-// Tokens of epoll. A job has three: its serial number times four, and 0 for the event pipe, 1 and 2 for its streams.
+// Tokens of epoll. Connections and jobs have multiples of four, which number both; a job has the next two besides, for its streams.
 const LISTENER: u64 = 0;
 const SIGNALS: u64 = 1;
-const FIRST_CONNECTION: u64 = 2;
-const FIRST_JOB: u64 = 1 << 32;
+const STEP: u64 = 4;
 
 /// A job that the executor holds.
 #[derive(Debug)]
@@ -59,14 +57,14 @@ struct Held {
     /// `None` for one whose keeper was gone before this executor came.
     body: Option<Body>,
     fingerprint: [u8; 32],
-    gid: u32,
-    directory: Option<CString>,
+    /// Its directory, and as whom that is emptied.
+    sweep: Option<Sweep>,
 }
 
 impl Held {
     fn new(job: Job, body: Body, plan: &Plan) -> Self {
-        let Plan { fingerprint, gid, ref directory, .. } = *plan;
-        Self { job, body: Some(body), fingerprint, gid, directory: directory.clone() }
+        let sweep = |directory| Sweep { uid: plan.entry.uid, gid: plan.gid, directory };
+        Self { job, body: Some(body), fingerprint: plan.fingerprint, sweep: plan.directory.clone().map(sweep) }
     }
 }
 
@@ -83,9 +81,8 @@ pub struct Executor {
     audit: Audit,
     jobs: HashMap<u64, Held>,
     serials: HashMap<JobId, u64>,
-    next_serial: u64,
     connections: BTreeMap<u64, Connection>,
-    next_connection: u64,
+    last_token: u64,
     live: Option<u64>,
     inputs: inputs::Inputs,
     /// Jobs with output to send, and whose turn was the last.
@@ -98,7 +95,6 @@ pub struct Executor {
     wake_ns: u64,
     epoch_seen: u64,
     starts: (Option<Instant>, u64),
-    released: Vec<Pid>,
     sweeps: Vec<ends::Sweeping>,
     looked_ns: u64,
 }
@@ -129,9 +125,8 @@ impl Executor {
             audit,
             jobs: HashMap::new(),
             serials: HashMap::new(),
-            next_serial: FIRST_JOB / 4,
             connections: BTreeMap::new(),
-            next_connection: FIRST_CONNECTION,
+            last_token: 0,
             live: None,
             inputs,
             ready: BTreeSet::new(),
@@ -141,7 +136,6 @@ impl Executor {
             wake_ns: u64::MAX,
             epoch_seen: 0,
             starts: (None, 0),
-            released: Vec::new(),
             sweeps: Vec::new(),
             looked_ns: 0,
         };
@@ -165,20 +159,25 @@ impl Executor {
                 Err(errno) => return Err(format!("epoll: {errno}")),
             }
             for event in events.drain(..) {
-                let token = event.data.u64();
-                match (token, token / 4, token % 4) {
-                    (LISTENER, ..) => self.accept(),
-                    (SIGNALS, ..) if !self.on_signal() => return Ok(()),
-                    (SIGNALS, ..) => {}
-                    (token, ..) if token < FIRST_JOB => self.on_connection(token),
-                    (_, serial, 0) => self.on_event(serial),
-                    (_, serial, 1) => self.on_pipe(serial, Stream::Stdout),
-                    (_, serial, _) => self.on_pipe(serial, Stream::Stderr),
+                let (token, part) = (event.data.u64() & !(STEP - 1), event.data.u64() % STEP);
+                match (token, part) {
+                    (0, LISTENER) => self.accept(),
+                    (0, _) if !self.on_signal() => return Ok(()),
+                    (0, _) => {}
+                    (token, _) if self.connections.contains_key(&token) => self.on_connection(token),
+                    (serial, 0) => self.on_event(serial),
+                    (serial, 1) => self.on_pipe(serial, Stream::Stdout),
+                    (serial, _) => self.on_pipe(serial, Stream::Stderr),
                 }
             }
             self.on_time();
             self.send_output();
         }
+    }
+
+    fn next_token(&mut self) -> u64 {
+        self.last_token = self.last_token.saturating_add(STEP);
+        self.last_token
     }
 
     fn watch(&self, fd: impl AsFd, token: u64, flags: EventFlags) -> Result<(), Errno> {
@@ -192,12 +191,9 @@ impl Executor {
 
     // Nanoseconds until something has to be done.
     fn next_wake(&self) -> u64 {
-        let now = boot_ns();
-        let patience = self.connections.values().filter_map(Connection::deadline);
-        let patience = patience.map(|at| at.saturating_duration_since(Instant::now()).as_nanos() as u64);
-        let sweeps = self.sweeps.iter().map(|sweep| sweep.deadline_ns);
-        let moments = sweeps.chain([self.wake_ns]).map(|at| at.saturating_sub(now));
-        moments.chain(patience).fold(LOOK_EVERY_NS, u64::min)
+        let patience = self.connections.values().filter_map(|connection| connection.deadline_ns);
+        let moments = self.sweeps.iter().map(|sweep| sweep.deadline_ns).chain(patience);
+        moments.fold(self.wake_ns, u64::min).saturating_sub(boot_ns()).min(LOOK_EVERY_NS)
     }
 
     fn on_time(&mut self) {
@@ -207,13 +203,13 @@ impl Executor {
             let next = self.jobs.values().filter_map(|held| held.job.next_wake(now)).min();
             self.wake_ns = next.unwrap_or(u64::MAX);
         }
-        let late = |c: &Connection| c.deadline().is_some_and(|at| at <= Instant::now());
-        let late: Vec<u64> = self.connections.iter().filter(|(_, c)| late(c)).map(|(token, _)| *token).collect();
+        let late = self.connections.iter().filter(|(_, c)| c.deadline_ns.is_some_and(|at| at <= now));
+        let late: Vec<u64> = late.map(|(token, _)| *token).collect();
         late.into_iter().for_each(|token| self.close(token, Closed::Late));
         self.check_sweeps(now);
         if self.looked_ns.saturating_add(LOOK_EVERY_NS) <= now {
             self.looked_ns = now;
-            listener::notify(&[NotifyState::Watchdog]);
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
             self.feed_starved();
             if !self.hierarchy.is_alive() {
                 self.lose_everything();
@@ -227,7 +223,8 @@ impl Executor {
         while let Ok(128) = rustix::io::read(&self.signals, &mut info) {
             match info.first_chunk::<4>().map_or(0, |n| i32::from_le_bytes(*n)) {
                 libc::SIGHUP => self.reload(),
-                libc::SIGCHLD => self.reap(),
+                // Keepers that were let go, and sweepers, which their descriptors know too: on_time looks at those.
+                libc::SIGCHLD => while let Ok(Some(_)) = waitid(WaitId::All, ends::ENDED_NOHANG) {},
                 _ => return false,
             }
         }
@@ -236,7 +233,7 @@ impl Executor {
 
     // The old configuration stays in force when the new one is bad.
     fn reload(&mut self) {
-        NotifyState::monotonic_usec_now().into_iter().for_each(|now| listener::notify(&[NotifyState::Reloading, now]));
+        let _ = NotifyState::monotonic_usec_now().map(|now| sd_notify::notify(&[NotifyState::Reloading, now]));
         let loaded = Config::load(&self.config_path);
         match loaded.and_then(|new| self.hierarchy.set_ceilings(&new.ceilings).map(|()| new)) {
             Ok(new) => {
@@ -253,7 +250,7 @@ impl Executor {
                 log(3, &format!("{error}; the configuration from {} stays in force", self.config.read_at));
             }
         }
-        listener::notify(&[NotifyState::Ready]);
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
     }
 }
 

@@ -49,23 +49,22 @@ impl Executor {
     }
 
     fn follow_probe(&mut self, serial: u64, id: JobId) -> Result<(), String> {
-        self.wait_for(serial, |life| *life != Life::Starting)?;
-        let group = JobGroup::of(&self.hierarchy, id);
-        if group.is_empty() {
-            return Err("the command was not born in its cgroup".into());
-        }
-        group.kill().map_err(|e| format!("cgroup.kill: {e}"))?;
-        match self.wait_for(serial, |life| matches!(life, Life::Ended { .. }))? {
-            Life::Ended { end: End::Signaled { signal: 9, .. }, .. } => Ok(()),
-            other => Err(format!("cgroup.kill did not end it as it should: {other:?}")),
-        }
-    }
-
-    fn wait_for(&mut self, serial: u64, reached: impl Fn(&Life) -> bool) -> Result<Life, String> {
-        let begun = Instant::now();
+        let (begun, mut killed) = (Instant::now(), false);
         while begun.elapsed() < PATIENCE {
-            let held = self.jobs.get(&serial).ok_or("the probe job is gone")?;
-            match held.job.life() {
+            let Held { job, body: Some(body), .. } = self.jobs.get(&serial).ok_or("the probe job is gone")? else {
+                return Err("its keeper is gone".into());
+            };
+            match job.life() {
+                Life::Running if !killed => {
+                    let group = JobGroup::of(&self.hierarchy, id);
+                    if group.is_empty() {
+                        return Err("the command was not born in its cgroup".into());
+                    }
+                    group.kill().map_err(|e| format!("cgroup.kill: {e}"))?;
+                    killed = true;
+                }
+                Life::Starting | Life::Running => {}
+                Life::Ended { end: End::Signaled { signal: 9, .. }, .. } => return Ok(()),
                 // 8e3599202166: until 7.3 (and stable kernels since) a process cloned from or into a cgroup that was once killed as a
                 // whole dies at birth.
                 Life::Ended { end: End::StartFailed(error), .. } if error.errno == 0 => {
@@ -74,13 +73,12 @@ impl Executor {
                 Life::Ended { end: End::StartFailed(error), .. } => {
                     return Err(format!("step {}: {}", error.step.name(), error.why()));
                 }
-                life if reached(life) => return Ok(life.clone()),
-                _ => {}
+                other => return Err(format!("cgroup.kill did not end it as it should: {other:?}")),
             }
-            let body = held.body.as_ref().ok_or("its keeper is gone")?;
             let _ = poll(&mut [PollFd::new(&body.event, PollFlags::IN)], Some(&timespec(1_000_000_000)));
             self.on_event(serial);
         }
-        Err("it did not come to life in ten seconds".into())
+        Err(if killed { "cgroup.kill did not end it" } else { "it did not come to life" }.to_owned()
+            + " in ten seconds")
     }
 }
