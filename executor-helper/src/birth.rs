@@ -84,7 +84,7 @@ impl Midwife {
         let (out, out_writer) = pipe_with(PipeFlags::CLOEXEC)?;
         // One that is merged has one pipe for both streams.
         let second = if plan.entry.merge { None } else { Some(pipe_with(PipeFlags::CLOEXEC)?) };
-        let (err, err_writer) = second.map_or((None, None), |(reader, writer)| (Some(reader), Some(writer)));
+        let (err, err_writer) = second.unzip();
         let err_writer = err_writer.as_ref().unwrap_or(&out_writer);
         // A program that opens /dev/stderr opens this pipe anew, as the job's user, who may write to it and nothing else.
         fchmod(&out_writer, Mode::from_raw_mode(0o622))?;

@@ -22,8 +22,6 @@ const PIPE: usize = 64 * 1024;
 pub struct Spool {
     /// `None` after its end.
     pub pipe: Option<OwnedFd>,
-    /// Something may wait in the pipe: it was reported readable, and no read has found it empty since.
-    pub readable: bool,
     /// The spool, for sending from it.
     pub file: OwnedFd,
     punched: u64,
@@ -32,7 +30,7 @@ pub struct Spool {
 impl Spool {
     /// A new stream, or one of a job that is adopted.
     pub fn new(pipe: Option<OwnedFd>, file: OwnedFd) -> Self {
-        Self { pipe, readable: false, file, punched: 0 }
+        Self { pipe, file, punched: 0 }
     }
 
     /// What its length and its holes tell of a stream: bytes taken, and bytes that were acknowledged.
@@ -61,7 +59,6 @@ impl Spool {
             Err(Errno::AGAIN) => {}
             Err(errno) => return Err(errno),
         }
-        self.readable = false;
         Ok(0)
     }
 

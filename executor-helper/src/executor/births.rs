@@ -116,8 +116,11 @@ impl Executor {
         let watched = held.body.iter().try_for_each(|body| {
             self.watch(&body.event, serial, EventFlags::IN)?;
             // Reported once for each change: the keeper has the same open file, so closing ours would not end its being watched.
-            let mut pipes = body.spools.iter().zip(1..).filter_map(|(spool, n)| Some((spool.pipe.as_ref()?, n)));
-            pipes.try_for_each(|(pipe, n)| self.watch(pipe, serial.saturating_add(n), EventFlags::IN | EventFlags::ET))
+            let (token, flags) = (serial.saturating_add(1), EventFlags::IN | EventFlags::ET);
+            body.spools
+                .iter()
+                .filter_map(|spool| spool.pipe.as_ref())
+                .try_for_each(|pipe| self.watch(pipe, token, flags))
         });
         self.in_flight = self.in_flight.saturating_add(held.job.in_flight());
         self.serials.insert(id, serial);

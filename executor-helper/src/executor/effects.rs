@@ -25,7 +25,7 @@ impl Executor {
         if let (Err(why), Some(token)) = (done, self.live) {
             self.close(token, why);
         }
-        if after < before && self.starved {
+        if after < before {
             self.feed_starved();
         }
         #[cfg(feature = "kill-points")]
@@ -61,36 +61,27 @@ impl Executor {
     }
 
     fn send(&mut self, serial: u64, piece: Chunk) -> Result<(), Closed> {
-        let Some(held) = self.jobs.get_mut(&serial) else { return Ok(()) };
+        let Some(Held { job, body: Some(body), .. }) = self.jobs.get_mut(&serial) else { return Ok(()) };
         let Some(connection) = self.live.and_then(|token| self.connections.get_mut(&token)) else { return Ok(()) };
-        let Some(body) = &mut held.body else { return Ok(()) };
         let Chunk { stream, offset, length, time_ns, recovered } = piece;
         let length = usize::try_from(length).unwrap_or(0);
-        let prefix =
-            output_prefix(held.job.id(), stream, offset, time_ns, recovered, length).map_err(Closed::Message)?;
+        let prefix = output_prefix(job.id(), stream, offset, time_ns, recovered, length).map_err(Closed::Message)?;
         connection.output(&prefix, &body.spool(stream).file, offset, length)
     }
 
-    pub(super) fn on_pipe(&mut self, serial: u64, stream: Stream) {
-        let body = self.jobs.get_mut(&serial).and_then(|held| held.body.as_mut());
-        body.into_iter().for_each(|body| body.spool(stream).readable = true);
-        self.pump(serial);
-    }
-
-    /// Goes on with the pipes that waited for room.
+    /// Goes on with the jobs that waited for room.
     pub(super) fn feed_starved(&mut self) {
-        if std::mem::take(&mut self.starved) {
-            self.held().into_iter().for_each(|serial| self.pump(serial));
-        }
+        std::mem::take(&mut self.starved).into_iter().for_each(|serial| self.pump(serial));
     }
 
-    // Takes what a job's pipes have, as far as there is room. What is left when the job has ended and both are through is nothing.
-    fn pump(&mut self, serial: u64) {
+    /// Takes what a job's pipes have, as far as there is room: when one of them is reported, and when what kept something in it is gone.
+    /// What is left when the job has ended and both are through is nothing.
+    pub(super) fn pump(&mut self, serial: u64) {
         for stream in Stream::BOTH {
             if let (Err(errno), Some(held)) = (self.take(serial, stream), self.jobs.get(&serial)) {
                 log(3, &format!("output of job {}: {errno}", held.job.id()));
                 // No memory for the spool is the host's trouble: it waits in the pipe as if the ceiling were reached.
-                self.starved = true;
+                self.starved.insert(serial);
                 return;
             }
         }
@@ -110,16 +101,16 @@ impl Executor {
             let ceiling = if job.has_ended() {
                 let capacity = || spool.pipe.as_ref().and_then(|pipe| fcntl_getpipe_size(pipe).ok());
                 *left.get_or_insert_with(|| capacity().unwrap_or(0) as u64)
-            } else if spool.readable {
+            } else {
                 // Half is for whoever comes first. Of the other half each job has its share, so that nobody's keeps another's from writing.
                 let Ceilings { output_in_flight, jobs, .. } = self.config.ceilings;
                 let half = output_in_flight / 2;
                 let share = half.checked_div(jobs).unwrap_or(0).saturating_sub(job.in_flight());
                 let ceiling = half.saturating_sub(self.in_flight).max(share);
-                self.starved |= room > 0 && ceiling == 0;
+                if room > 0 && ceiling == 0 {
+                    self.starved.insert(serial);
+                }
                 ceiling
-            } else {
-                return Ok(());
             };
             let bytes = spool.take(*stream.of(&mut job.totals()), room.min(ceiling))?;
             if bytes == 0 {

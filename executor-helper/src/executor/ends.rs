@@ -10,7 +10,7 @@ use rustix::{
 };
 use serde_json::json;
 
-use super::{Executor, log};
+use super::{Executor, Held, log};
 use crate::{
     cgroup::{Hierarchy, JobGroup},
     job::{Input, Life},
@@ -47,16 +47,15 @@ impl Executor {
 
     /// Follows the keeper's record to where it stands.
     pub(super) fn look(&mut self, serial: u64) {
-        let Some(held) = self.jobs.get(&serial) else { return };
-        let Some((body, record)) = held.body.as_ref().and_then(|body| Some((body, body.record()?))) else { return };
-        if record.started_ns > 0 && *held.job.life() == Life::Starting {
+        let Some(Held { job, body: Some(body), .. }) = self.jobs.get(&serial) else { return };
+        let (id, Some(record)) = (job.id(), body.record()) else { return };
+        if record.started_ns > 0 && *job.life() == Life::Starting {
             let pid = body.command_pid(record.pidfd).unwrap_or(0);
             let (started_ns, deadline_ns) = (record.started_ns, record.deadline_ns);
             self.happen(serial, Input::Started { pid, started_ns, deadline_ns });
         }
-        if let (Some((end, ended_ns)), Some(held)) = (record.end, self.jobs.get(&serial)) {
-            let facts = JobGroup::of(&self.hierarchy, held.job.id()).facts();
-            let facts = Facts { deadline_hit: record.deadline_hit, ..facts };
+        if let Some((end, ended_ns)) = record.end {
+            let facts = Facts { deadline_hit: record.deadline_hit, ..JobGroup::of(&self.hierarchy, id).facts() };
             self.happen(serial, Input::Ended { end, facts, ended_ns });
         }
     }

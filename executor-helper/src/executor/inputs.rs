@@ -47,17 +47,16 @@ impl Inputs {
 
     /// Takes a piece. What is wrong with it is told when the job is to start.
     pub fn receive(&mut self, job: JobId, offset: u64, bytes: &[u8], ceiling: u64) {
-        if offset == 0 {
-            self.waiting.remove(&job);
-        }
+        let former = self.waiting.remove(&job).filter(|_| offset > 0);
         let more = bytes.len() as u64;
-        let held = self.waiting.values().flatten().map(|input| input.bytes).fold(more, u64::saturating_add);
-        // Only a first piece begins something, and only where there is room: what is not taken leaves no trace to pile up.
-        let begun = self.waiting.contains_key(&job);
-        if !begun && (offset != 0 || held > ceiling || self.waiting.len() >= WAITING_MAX) {
-            return;
-        }
-        let former = self.waiting.remove(&job).unwrap_or_else(|| Input::begin(&self.folder));
+        let all = self.waiting.values().chain(&former).flatten();
+        let held = all.map(|input| input.bytes).fold(more, u64::saturating_add);
+        let former = match former {
+            // Only a first piece begins something, and only where there is room: what is not taken leaves no trace to pile up.
+            None if offset != 0 || held > ceiling || self.waiting.len() >= WAITING_MAX => return,
+            None => Input::begin(&self.folder),
+            Some(former) => former,
+        };
         let input = former.and_then(|mut input| match held > ceiling {
             true => Err("the host has no room for more input on the way; try again in a moment".into()),
             false => input.add(offset, bytes).map(|()| input),

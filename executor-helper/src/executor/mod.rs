@@ -16,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-use ipc_protocol::{Answer, JobId, Stream};
+use ipc_protocol::{Answer, JobId};
 use rustix::{
     event::epoll::{self, EventData, EventFlags},
     fd::{AsFd, OwnedFd},
@@ -45,10 +45,10 @@ use crate::{
 // What no descriptor tells, such as the jobs' unit being stopped, is looked for this often.
 const LOOK_EVERY_NS: u64 = 5_000_000_000;
 
-// Tokens of epoll. Connections and jobs have multiples of four, which number both; a job has the next two besides, for its streams.
+// Tokens of epoll. Connections and jobs have even numbers; a job has the next one besides, for its pipes.
 const LISTENER: u64 = 0;
 const SIGNALS: u64 = 1;
-const STEP: u64 = 4;
+const STEP: u64 = 2;
 
 /// A job that the executor holds.
 #[derive(Debug)]
@@ -88,9 +88,9 @@ pub struct Executor {
     /// Jobs with output to send, and whose turn was the last.
     ready: BTreeSet<u64>,
     turn: u64,
-    /// Bytes of output that wait for acknowledgement, and whether a pipe waits for there being fewer.
+    /// Bytes of output that wait for acknowledgement, and jobs that wait for there being fewer.
     in_flight: u64,
-    starved: bool,
+    starved: BTreeSet<u64>,
     /// When the first of the jobs wants to be called, on the boot-time clock.
     wake_ns: u64,
     epoch_seen: u64,
@@ -132,7 +132,7 @@ impl Executor {
             ready: BTreeSet::new(),
             turn: 0,
             in_flight: 0,
-            starved: false,
+            starved: BTreeSet::new(),
             wake_ns: u64::MAX,
             epoch_seen: 0,
             starts: (None, 0),
@@ -166,8 +166,7 @@ impl Executor {
                     (0, _) => {}
                     (token, _) if self.connections.contains_key(&token) => self.on_connection(token),
                     (serial, 0) => self.on_event(serial),
-                    (serial, 1) => self.on_pipe(serial, Stream::Stdout),
-                    (serial, _) => self.on_pipe(serial, Stream::Stderr),
+                    (serial, _) => self.pump(serial),
                 }
             }
             self.on_time();

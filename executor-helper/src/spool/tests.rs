@@ -107,23 +107,6 @@ fn a_pipe_that_has_nothing_now_is_not_at_its_end() {
 
 // A pipe is reported once for each change; until a read finds it empty, nothing must make the executor forget that.
 #[test]
-fn a_pipe_counts_as_readable_until_a_read_finds_it_empty() {
-    let mut stream = Written::new();
-    stream.write(&[7; 100]);
-    stream.spool.readable = true;
-    assert_eq!(stream.take(60), 60);
-    assert!(stream.spool.readable);
-    assert_eq!(stream.take(60), 40);
-    assert!(stream.spool.readable);
-    assert_eq!(stream.take(60), 0);
-    assert!(!stream.spool.readable);
-    stream.spool.readable = true;
-    stream.writer = None;
-    stream.take(60);
-    assert!(!stream.spool.readable, "a pipe at its end was to be read again");
-}
-
-#[test]
 fn no_more_is_taken_than_there_is_room_for() {
     let mut stream = Written::new();
     stream.write(&[7; 100]);
