@@ -4,7 +4,7 @@ use crate::{
     args::{Format, GlobalArgs},
     failure::Failure,
     sentences,
-    settings::{Settings, repeated_options},
+    settings::{Settings, Source, repeated_options},
     talk,
     units::{self, UnitError},
 };
@@ -36,8 +36,10 @@ impl Session {
     /// Configuration or certificates that cannot be used.
     pub fn open(global: &GlobalArgs, format: Format) -> Result<Self, Failure> {
         let settings = Settings::find(global)?;
-        if global.verbose {
-            talk::say(settings.describe());
+        match format {
+            Format::Text if global.verbose => talk::say(settings.describe()),
+            Format::Json if global.verbose => talk::tell(&settings.object()),
+            _ => {}
         }
         let patience = duration("patience", &global.patience)?;
         let talkative = format == Format::Text && io::stderr().is_terminal();
@@ -50,9 +52,18 @@ impl Session {
         Ok(Session { client, settings, format, verbose: global.verbose, talkative, repeated })
     }
 
-    /// What people call the server.
+    /// What people call the server: the name of its context, else the beginning of its address.
     pub fn place(&self) -> &str {
-        self.settings.server.value.nickname()
+        match &self.settings.server.source {
+            Source::Context(name) => name,
+            _ => self.settings.server.value.nickname(),
+        }
+    }
+
+    /// The server's own name where no job tells it. Asks for it, and makes do with ours where it is not answered.
+    pub async fn host(&self) -> String {
+        let told = self.client.server_info().await.map(|info| info.host).unwrap_or_default();
+        if told.is_empty() { self.place().to_owned() } else { told }
     }
 
     /// An error of the client library as a failure.

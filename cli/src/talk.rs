@@ -10,6 +10,11 @@ pub fn say(line: impl AsRef<str>) {
     let _ = writeln!(io::stderr().lock(), "airlock: {}", line.as_ref());
 }
 
+/// Tells a program something that is no failure: one object in a line.
+pub fn tell(object: &serde_json::Value) {
+    let _ = writeln!(io::stderr().lock(), "{object}");
+}
+
 /// Says a failure in the form asked for.
 pub fn report(failure: &Failure, format: Format, verbose: bool) {
     let mut stderr = io::stderr().lock();

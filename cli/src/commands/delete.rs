@@ -31,7 +31,7 @@ pub async fn delete(session: &Session, args: &DeleteArgs) -> Result<Ending, Fail
         (false, true) => return Err(no_job_named("--ended for all that have ended, with --older-than and --state")),
     };
     if chosen.is_empty() && session.talkative {
-        say(format!("no job has ended on {} that this would delete", session.place()));
+        say(format!("no job has ended on {} that this would delete", session.host().await));
     }
     let mut failed: Option<Failure> = None;
     for name in &chosen {

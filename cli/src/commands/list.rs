@@ -53,7 +53,11 @@ pub async fn list(session: &Session, args: &ListArgs) -> Result<Ending, Failure>
     if !jobs.is_empty() {
         data(table::jobs(&jobs, jiff::Timestamp::now(), shape, Paint::for_stdout()))?;
     }
-    data(summary(session, args, &jobs, more, several_owners))?;
+    let place = match jobs.first().map(|job| job.host.as_str()).filter(|host| !host.is_empty()) {
+        Some(host) => host.to_owned(),
+        None => session.host().await,
+    };
+    data(summary(&place, args, &jobs, more, several_owners))?;
     Ok(DONE)
 }
 
@@ -97,8 +101,7 @@ pub fn states(words: &[String]) -> Result<Vec<i32>, Failure> {
     words.iter().map(one).collect()
 }
 
-fn summary(session: &Session, args: &ListArgs, jobs: &[api::Job], more: bool, several_owners: bool) -> String {
-    let place = jobs.first().map(|job| job.host.as_str()).filter(|host| !host.is_empty()).unwrap_or(session.place());
+fn summary(place: &str, args: &ListArgs, jobs: &[api::Job], more: bool, several_owners: bool) -> String {
     let count = match jobs.len() {
         0 => "no jobs".to_owned(),
         1 => "1 job".to_owned(),

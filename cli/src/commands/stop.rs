@@ -36,7 +36,7 @@ pub async fn stop(session: &Session, args: &StopArgs) -> Result<Ending, Failure>
         (false, true) => return Err(no_job_named("--all for all of yours")),
     };
     if names.is_empty() && session.talkative {
-        say(format!("no job lives on {} that this would stop", session.place()));
+        say(format!("no job lives on {} that this would stop", session.host().await));
     }
     // All are asked before any is waited for, so that their grace periods pass together.
     let mut asked = Vec::new();

@@ -83,7 +83,7 @@ async fn own_live_jobs(session: &Session) -> Result<Vec<String>, Failure> {
     let filter = api::ListJobsRequest { live: true, owner: me, ..Default::default() };
     let jobs = all_pages(session, filter, None).await?;
     if jobs.is_empty() {
-        return Err(Failure::new("NOT_FOUND", format!("you have no live job on {} to wait for", session.place())));
+        return Err(Failure::new("NOT_FOUND", format!("you have no live job on {} to wait for", session.host().await)));
     }
     Ok(jobs.into_iter().map(|job| job.job_id).collect())
 }

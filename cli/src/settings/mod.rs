@@ -127,6 +127,23 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// As [`Settings::describe`], for programs.
+    pub fn object(&self) -> serde_json::Value {
+        fn entry<T: fmt::Display>(setting: &Setting<T>) -> serde_json::Value {
+            serde_json::json!({ "value": setting.value.to_string(), "source": setting.source.to_string() })
+        }
+        let certs = Setting { value: self.certs.value.display(), source: self.certs.source.clone() };
+        let mut settings = serde_json::json!({
+            "server": entry(&self.server), "identity": entry(&self.identity), "certs": entry(&certs)
+        });
+        if let Some(name) = &self.server_name {
+            settings["server_name"] = entry(name);
+        }
+        serde_json::json!({ "settings": settings })
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -81,6 +81,15 @@ fn list_shows_the_same_jobs_in_text_and_json_over_several_pages() {
 }
 
 #[test]
+fn an_empty_list_names_the_server_as_it_calls_itself() {
+    let fake = Fake::start();
+    let text = airlock(&fake, &["list"]).text();
+    assert_eq!(text, "no jobs on build1; older than 7 days: airlock list --all\n");
+    let none = airlock(&fake, &["wait", "--any"]);
+    assert_eq!(none.stderr, "airlock: you have no live job on build1 to wait for\n");
+}
+
+#[test]
 fn wait_ends_with_the_jobs_status_or_the_largest_of_several() {
     let fake = with_ended_job(7);
     fake.state.script(vec![Step::End(Ending::code(3))]);

@@ -89,6 +89,20 @@ fn every_context_command_answers_programs_in_objects() {
 }
 
 #[test]
+fn what_verbose_adds_is_an_object_too() {
+    let fake = Fake::start();
+    let finished = airlock(&fake, &["-v", "list", "--format", "json"]);
+    assert_eq!((finished.code(), finished.text().as_str()), (0, ""));
+    let told: Value = serde_json::from_str(&finished.stderr).unwrap();
+    let server = serde_json::json!({ "value": format!("localhost:{}", fake.port), "source": "from AIRLOCK_SERVER" });
+    assert_eq!(told["settings"]["server"], server, "{told}");
+    assert_eq!(keys(&told["settings"]), ["certs", "identity", "server"]);
+    let refused = airlock(&fake, &["-v", "status", "nope", "--format", "json"]);
+    let lines: Vec<Value> = refused.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.len() == 2 && lines[1]["error"]["code"] == "NOT_FOUND", "{refused:?}");
+}
+
+#[test]
 fn failures_of_certificates_and_contexts_are_one_line_of_json_too() {
     let fake = Fake::start();
     for words in
