@@ -153,7 +153,7 @@ pub(super) fn stop(request: &v1::StopJobRequest) -> Result<(u8, Duration), JobsE
         Some(ms) => {
             return Err(JobsError::invalid(
                 "grace_ms",
-                format!("a grace of {} s is above the most, one hour", ms / 1000),
+                format!("a grace of {} s is above the most, one hour; give less", ms / 1000),
             ));
         }
     };
@@ -169,12 +169,17 @@ pub(super) fn signal(number: i32) -> Result<u8, JobsError> {
 }
 
 fn known_enum<E: TryFrom<i32>>(value: i32, field: &str) -> Result<E, JobsError> {
-    E::try_from(value).map_err(|_| JobsError::invalid(field, format!("{value} is not a value of {field}")))
+    E::try_from(value).map_err(|_| {
+        let message = format!("{value} is not a value of {field} that this server knows; leave it out for the default");
+        JobsError::invalid(field, message)
+    })
 }
 
 fn job_state(state: v1::JobState) -> Result<JobState, JobsError> {
     Ok(match state {
-        v1::JobState::Unspecified => return Err(JobsError::invalid("states", "a state to filter by is unspecified")),
+        v1::JobState::Unspecified => {
+            return Err(JobsError::invalid("states", "a state to filter by is unspecified; leave it out"));
+        }
         v1::JobState::Queued => JobState::Queued,
         v1::JobState::Running => JobState::Running,
         v1::JobState::Stopping => JobState::Stopping,
@@ -190,9 +195,36 @@ fn job_state(state: v1::JobState) -> Result<JobState, JobsError> {
 
 /// Nanoseconds since 1970, within what the records can hold; earlier times are 1970.
 fn nanoseconds(at: Timestamp, field: &str) -> Result<u64, JobsError> {
-    let wrong = || JobsError::invalid(field, format!("{}.{:09} s is not a time after 1970", at.seconds, at.nanos));
-    let nanos = u64::try_from(at.nanos).ok().filter(|n| *n < 1_000_000_000).ok_or_else(wrong)?;
+    // Whatever its fraction: clients differ in how they count one before 1970.
     let Ok(seconds) = u64::try_from(at.seconds) else { return Ok(0) };
+    let nanos = u64::try_from(at.nanos).ok().filter(|n| *n < 1_000_000_000).ok_or_else(|| {
+        let message = format!("a time's fraction of {} nanoseconds is none; use 0 to 999999999", at.nanos);
+        JobsError::invalid(field, message)
+    })?;
     let whole = seconds.checked_mul(1_000_000_000).and_then(|s| s.checked_add(nanos));
-    whole.filter(|ns| i64::try_from(*ns).is_ok()).ok_or_else(wrong)
+    whole.filter(|ns| i64::try_from(*ns).is_ok()).ok_or_else(|| {
+        let message = format!("{seconds} seconds after 1970 are later than the year 2262, the last here; leave it out");
+        JobsError::invalid(field, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_before_1970_is_1970_however_its_fraction_is_counted() {
+        for (seconds, nanos) in [(-1_357_596_333, -664_819_922), (-1, 999_999_999), (i64::MIN, i32::MIN)] {
+            assert_eq!(nanoseconds(Timestamp { seconds, nanos }, "since").unwrap(), 0);
+        }
+        assert_eq!(nanoseconds(Timestamp { seconds: 1, nanos: 5 }, "since").unwrap(), 1_000_000_005);
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_refused_with_the_number_that_is_wrong() {
+        let refused = |seconds, nanos| nanoseconds(Timestamp { seconds, nanos }, "until").unwrap_err().to_string();
+        assert_eq!(refused(1, -5), "a time's fraction of -5 nanoseconds is none; use 0 to 999999999");
+        let late = "9300000000 seconds after 1970 are later than the year 2262, the last here; leave it out";
+        assert_eq!(refused(9_300_000_000, 0), late);
+    }
 }

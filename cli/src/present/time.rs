@@ -11,7 +11,13 @@ pub fn from_proto(time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
 
 /// A time for the interface.
 pub fn to_proto(time: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
+    // Its fraction counts forward, before 1970 too.
+    const SECOND: i128 = 1_000_000_000;
+    let (seconds, nanos) = (time.as_nanosecond().div_euclid(SECOND), time.as_nanosecond().rem_euclid(SECOND));
+    prost_types::Timestamp {
+        seconds: i64::try_from(seconds).unwrap_or_default(),
+        nanos: i32::try_from(nanos).unwrap_or_default(),
+    }
 }
 
 /// RFC 3339 in UTC with nanoseconds, as JSON has it.
@@ -141,6 +147,14 @@ mod tests {
         assert_eq!(shown(0, 9), "today 09:04:02");
         assert_eq!(shown(-1, 17), "yesterday 17:04");
         assert_eq!(shown(-2, 17), at(-2, 17).to_zoned(TimeZone::system()).strftime("%Y-%m-%d 17:04").to_string());
+    }
+
+    #[test]
+    fn a_time_before_1970_goes_over_the_interface_with_a_fraction_that_counts_forward() {
+        let time = Timestamp::new(-1_357_596_333, -664_819_922).unwrap();
+        let sent = to_proto(time);
+        assert_eq!((sent.seconds, sent.nanos), (-1_357_596_334, 335_180_078));
+        assert_eq!(from_proto(Some(&sent)), Some(time));
     }
 
     #[test]
