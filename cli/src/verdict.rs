@@ -144,7 +144,7 @@ fn out_of_memory(job: &api::Job) -> String {
     let limit = job.limits.as_ref().and_then(|limits| limits.memory_bytes);
     let peak = job.usage.as_ref().and_then(|usage| usage.memory_peak_bytes);
     let facts = [
-        limit.map(|bytes| format!("limit {}", sizes::short(bytes))),
+        limit.map(|bytes| format!("limit {}", sizes::exact(bytes))),
         peak.map(|bytes| format!("peak {}", sizes::short(bytes))),
         (job.oom_kills > 0).then(|| format!("{} killed", processes(job.oom_kills))),
     ];

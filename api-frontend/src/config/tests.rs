@@ -75,6 +75,39 @@ fn sizes_are_powers_of_1024_and_ambiguous_units_are_refused() {
 }
 
 #[test]
+fn a_size_is_shown_exactly_and_in_the_largest_unit_that_can_show_it_shortly() {
+    for (bytes, text) in [
+        (0, "0"),
+        (17, "17"),
+        (1 << 10, "1K"),
+        (512 << 20, "512M"),
+        (3 << 29, "1.5G"),
+        (5 << 28, "1.25G"),
+        (1025 << 20, "1025M"),
+        ((1 << 30) + 4096, "1048580K"),
+        ((1 << 20) - 1, "1048575"),
+        (1 << 63, "8388608T"),
+    ] {
+        assert_eq!(Size::from_bytes(bytes).to_string(), text);
+    }
+}
+
+#[test]
+fn a_rough_size_keeps_one_digit_and_never_shows_1024_of_a_unit() {
+    for (bytes, text) in [
+        (0, "0 bytes"),
+        (1, "1 byte"),
+        (1023, "1023 bytes"),
+        (19_293_798, "18.4 MiB"),
+        ((2 << 30) - 1, "2 GiB"),
+        ((1 << 20) - 1, "1 MiB"),
+        (u64::MAX, "16 EiB"),
+    ] {
+        assert_eq!(roughly(bytes), text);
+    }
+}
+
+#[test]
 fn cores_are_numbers_or_percentages_and_shown_exactly() {
     for (text, milli, shown) in [
         ("2", 2000, "2"),

@@ -23,31 +23,43 @@ impl Size {
 }
 
 impl fmt::Display for Size {
-    /// Exact: the largest unit that divides the value, such as `16G` or `1536M`.
+    /// Exact, in the largest unit that needs at most two digits after the point: `16G`, `1.5G`, `1025M`. The command line
+    /// shows limits in the same way.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mut value, mut unit) = (self.0, 0);
-        while unit < SIZE_UNITS.len() - 1 && value != 0 && value % 1024 == 0 {
-            value /= 1024;
-            unit += 1;
+        for (power, unit) in [(4, "T"), (3, "G"), (2, "M"), (1, "K")] {
+            let size = 1024u64.pow(power);
+            let (whole, rest) = (self.0 / size, self.0 % size);
+            if whole > 0 && rest == 0 {
+                return write!(f, "{whole}{unit}");
+            }
+            // Below the bound a number with a point is read back exactly.
+            let hundredths = u128::from(rest) * 100;
+            if (1..1_000_000).contains(&whole) && hundredths.is_multiple_of(u128::from(size)) {
+                let digits = format!("{:02}", hundredths / u128::from(size));
+                return write!(f, "{whole}.{}{unit}", digits.trim_end_matches('0'));
+            }
         }
-        write!(f, "{value}{}", SIZE_UNITS[unit])
+        write!(f, "{}", self.0)
     }
 }
 
-const SIZE_UNITS: [&str; 5] = ["", "K", "M", "G", "T"];
-
-/// Says a number of bytes roughly, in at most five characters and a unit, such as `3.2 GiB`.
+/// Says a number of bytes roughly, in at most six characters and a unit, such as `3.2 GiB`. The command line says it so too.
 pub fn roughly(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit < SIZE_UNITS.len() - 1 {
-        value /= 1024.0;
-        unit += 1;
+    let (mut value, mut unit) = (bytes as f64, "");
+    for larger in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
+        // 1023.95 and more would be shown as 1024.0 of the smaller unit.
+        if value < 1023.95 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, larger);
     }
-    match SIZE_UNITS[unit] {
-        "" => format!("{bytes} bytes"),
-        u if value.fract() < 0.05 => format!("{value:.0} {u}iB"),
-        u => format!("{value:.1} {u}iB"),
+    match (bytes, unit) {
+        (1, _) => "1 byte".into(),
+        (_, "") => format!("{bytes} bytes"),
+        _ => {
+            let number = format!("{value:.1}");
+            format!("{} {unit}", number.strip_suffix(".0").unwrap_or(&number))
+        }
     }
 }
 

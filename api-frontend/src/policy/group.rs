@@ -190,6 +190,11 @@ mod tests {
              ask for less (--memory) or ask your operator"
         );
         assert_eq!(
+            refused(Sums { memory: 63 * GIB, ..Sums::default() }, Charge { memory: 3 * GIB / 2, ..charge }),
+            "group build has 63G of its 64G of memory in use, and this job asks for 1.5G; wait for one (airlock wait --any), \
+             ask for less (--memory) or ask your operator"
+        );
+        assert_eq!(
             refused(Sums { cpu_milli: 14_500, ..Sums::default() }, charge),
             "group build has 14.5 of its 16 cores in use, and this job asks for 2; wait for one (airlock wait --any), ask \
              for less (--cpu) or ask your operator"

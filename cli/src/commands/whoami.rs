@@ -151,7 +151,7 @@ fn describe_group(group: &api::Group) -> String {
         Some(most) => format!("{} of {}", group.jobs, sizes::counted(most, "job")),
         None => sizes::counted(group.jobs, "job"),
     };
-    let memory = of(sizes::short(group.memory_bytes), group.max_memory_bytes.map(sizes::short));
+    let memory = of(sizes::exact(group.memory_bytes), group.max_memory_bytes.map(sizes::exact));
     let cores = of(sizes::cores(group.cpu_cores), group.max_cpu_cores.map(sizes::cores));
     let plural = if cores == "1" || cores.ends_with(" of 1") { "" } else { "s" };
     format!("{}: {jobs}, {memory} memory, {cores} core{plural} in use", group.name)
@@ -184,11 +184,11 @@ fn describe(profile: &api::Profile, earlier: &[api::Profile]) -> String {
     let count = |number: Option<u64>| number.map(|number| number.to_string());
     let mut parts = vec![
         pair("cpu", usual.cpu_cores.map(sizes::cores), most.cpu_cores.map(sizes::cores)),
-        pair("memory", usual.memory_bytes.map(sizes::short), most.memory_bytes.map(sizes::short)),
+        pair("memory", usual.memory_bytes.map(sizes::exact), most.memory_bytes.map(sizes::exact)),
         pair(
             "swap",
-            usual.swap_bytes.filter(|swap| *swap > 0).map(sizes::short),
-            most.swap_bytes.filter(|swap| *swap > 0).map(sizes::short),
+            usual.swap_bytes.filter(|swap| *swap > 0).map(sizes::exact),
+            most.swap_bytes.filter(|swap| *swap > 0).map(sizes::exact),
         ),
         pair("pids", count(usual.pids), count(most.pids)),
         pair(
@@ -197,7 +197,7 @@ fn describe(profile: &api::Profile, earlier: &[api::Profile]) -> String {
             most.timeout_seconds.map(time::span_of_seconds),
         ),
     ];
-    parts.push((profile.max_input_bytes > 0).then(|| format!("input {}", sizes::short(profile.max_input_bytes))));
+    parts.push((profile.max_input_bytes > 0).then(|| format!("input {}", sizes::exact(profile.max_input_bytes))));
     parts.push(profile.no_network.then(|| "no network".to_owned()));
     parts.push((!profile.cwd.is_empty()).then(|| format!("directories {}", profile.cwd.join(" "))));
     let parts: Vec<String> = parts.into_iter().flatten().collect();

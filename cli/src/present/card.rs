@@ -94,7 +94,7 @@ fn because(job: &api::Job) -> String {
     }
     if job.oom_kills > 0 {
         if let Some(limit) = job.limits.as_ref().and_then(|limits| limits.memory_bytes) {
-            facts.push(format!("memory limit {}", sizes::short(limit)));
+            facts.push(format!("memory limit {}", sizes::exact(limit)));
         }
         if let Some(peak) = job.usage.as_ref().and_then(|usage| usage.memory_peak_bytes) {
             facts.push(format!("peak {}", sizes::short(peak)));
@@ -129,7 +129,7 @@ fn times(job: &api::Job, now: Timestamp) -> Option<String> {
 
 /// Limits in one line; those that may be unlimited and are show a dash.
 pub fn limits(limits: &api::Limits) -> String {
-    let size = |bytes: Option<u64>| bytes.map_or("–".to_owned(), sizes::short);
+    let size = |bytes: Option<u64>| bytes.map_or("–".to_owned(), sizes::exact);
     let mut parts = vec![
         format!("cpu {}", limits.cpu_cores.map_or("–".to_owned(), sizes::cores)),
         format!("memory {}", size(limits.memory_bytes)),
@@ -140,8 +140,8 @@ pub fn limits(limits: &api::Limits) -> String {
         parts.push(format!("cpu weight {weight}"));
     }
     let rates = [
-        limits.io_read_bytes.map(|rate| format!("read {}/s", sizes::short(rate))),
-        limits.io_write_bytes.map(|rate| format!("write {}/s", sizes::short(rate))),
+        limits.io_read_bytes.map(|rate| format!("read {}/s", sizes::exact(rate))),
+        limits.io_write_bytes.map(|rate| format!("write {}/s", sizes::exact(rate))),
         limits.io_read_operations.map(|rate| format!("{rate} reads/s")),
         limits.io_write_operations.map(|rate| format!("{rate} writes/s")),
     ];
@@ -194,7 +194,7 @@ fn next(job: &api::Job) -> String {
 
 fn more_memory(job: &api::Job) -> String {
     let limit = job.limits.as_ref().and_then(|limits| limits.memory_bytes).unwrap_or(1 << 29);
-    sizes::short(limit.saturating_mul(2))
+    sizes::exact(limit.saturating_mul(2))
 }
 
 #[cfg(test)]

@@ -1,6 +1,24 @@
 //! Bytes, cores and counts for people.
 
-/// Bytes as limits are written: `512M`, `1.5G`, `17`.
+/// A limit, as limits are written: exact, in the largest unit that needs at most two digits after the point, such as `16G`,
+/// `1.5G`, `1025M`. The server's sentences show limits in the same way.
+pub fn exact(bytes: u64) -> String {
+    for (power, unit) in [(4, "T"), (3, "G"), (2, "M"), (1, "K")] {
+        let size = 1024u64.pow(power);
+        let (whole, rest) = (bytes / size, bytes % size);
+        if whole > 0 && rest == 0 {
+            return format!("{whole}{unit}");
+        }
+        let hundredths = u128::from(rest) * 100;
+        if (1..1_000_000).contains(&whole) && hundredths.is_multiple_of(u128::from(size)) {
+            let digits = format!("{:02}", hundredths / u128::from(size));
+            return format!("{whole}.{}{unit}", digits.trim_end_matches('0'));
+        }
+    }
+    bytes.to_string()
+}
+
+/// Bytes that were counted, with one digit after the point: `512M`, `1.5G`, `17`.
 pub fn short(bytes: u64) -> String {
     scaled(bytes, ["", "K", "M", "G", "T", "P", "E"], "")
 }
@@ -58,6 +76,24 @@ mod tests {
         }
         assert_eq!(long(19_293_798), "18.4 MiB");
         assert_eq!((long(0), long(1), long(5)), ("0 bytes".into(), "1 byte".into(), "5 bytes".into()));
+    }
+
+    #[test]
+    fn a_limit_is_shown_exactly_and_as_one_may_write_it() {
+        for (bytes, text) in [
+            (0, "0"),
+            (17, "17"),
+            (1 << 10, "1K"),
+            (512 << 20, "512M"),
+            (3 << 29, "1.5G"),
+            (5 << 28, "1.25G"),
+            (1025 << 20, "1025M"),
+            ((1 << 30) + 4096, "1048580K"),
+            ((1 << 20) - 1, "1048575"),
+        ] {
+            assert_eq!(exact(bytes), text);
+            assert_eq!(crate::units::size(text), Ok(bytes));
+        }
     }
 
     #[test]

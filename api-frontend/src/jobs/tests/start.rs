@@ -231,10 +231,7 @@ fn below_the_reserve_nothing_is_started() {
     let rig = Rig::with_policy("[output]\nreserve = \"1024T\"\n");
     let error = rig.start(&alice(), ask("r1")).unwrap_err();
     let text = error.to_string();
-    assert_eq!(
-        text,
-        "build1 has no room for output (1024 TiB reserve reached); nothing was started; running jobs go on"
-    );
+    assert_eq!(text, "build1 has no room for output (1 PiB reserve reached); nothing was started; running jobs go on");
 }
 
 #[test]
