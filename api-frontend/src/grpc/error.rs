@@ -47,6 +47,7 @@ fn class(error: &JobsError) -> Class<'_> {
         }
         JobsError::NotFound { .. } => plain(Code::NotFound, "NO_SUCH_JOB"),
         JobsError::Ambiguous { .. } => plain(Code::FailedPrecondition, "AMBIGUOUS"),
+        JobsError::TooShort { .. } => plain(Code::FailedPrecondition, "TOO_SHORT"),
         JobsError::Denied { .. } => plain(Code::PermissionDenied, "ROLE"),
         JobsError::NotTheirs { .. } => plain(Code::PermissionDenied, "NOT_YOURS"),
         JobsError::NameTaken { .. } => plain(Code::AlreadyExists, "NAME_TAKEN"),
@@ -94,7 +95,7 @@ fn exhausted(what: &str) -> &'static str {
 fn metadata(error: &JobsError) -> HashMap<String, String> {
     let pairs: Vec<(&str, String)> = match error {
         JobsError::NotFound { reference, .. } => vec![("job", reference.clone())],
-        JobsError::Ambiguous { reference, candidates } => {
+        JobsError::Ambiguous { reference, candidates } | JobsError::TooShort { reference, candidates } => {
             let jobs: Vec<String> = candidates.iter().map(ToString::to_string).collect();
             vec![("job", reference.clone()), ("candidates", jobs.join(","))]
         }

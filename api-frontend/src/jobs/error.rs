@@ -1,5 +1,6 @@
 //! What can go wrong when somebody asks something about jobs.
 
+use std::io;
 use std::time::Duration;
 
 use ipc_protocol::{JobId, Refusal};
@@ -7,7 +8,7 @@ use ipc_protocol::{JobId, Refusal};
 use crate::authorize::Verb;
 use crate::echo::sentence;
 use crate::output::OutputError;
-use crate::store::{CreateError, StoreError};
+use crate::store::{CANDIDATES, CreateError, PREFIX_MIN, StoreError};
 
 /// Why a call about jobs was not carried out. Its text is for the caller: one sentence that says what failed and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +30,16 @@ pub enum JobsError {
         host: String,
     },
     /// The reference fits several jobs.
-    #[error("'{reference}' fits {} jobs: {}; write more of it", candidates.len(), shortened(candidates))]
+    #[error("'{reference}' fits {}; write more of it", listed(candidates))]
     Ambiguous {
+        /// As the caller wrote it.
+        reference: String,
+        /// Some of what it fits.
+        candidates: Vec<JobId>,
+    },
+    /// The reference is the beginning of ids, and too short to be taken for one, even if it fits one job alone.
+    #[error("'{reference}' fits {}; write at least {PREFIX_MIN} characters of the id", listed(candidates))]
+    TooShort {
         /// As the caller wrote it.
         reference: String,
         /// Some of what it fits, newest first.
@@ -49,7 +58,11 @@ pub enum JobsError {
         verb: Verb,
     },
     /// The caller sees the job, and it is not theirs to change.
-    #[error("job {} belongs to {owner}; {name} may look at it and not {} it", short(job), verb.word())]
+    #[error(
+        "job {} belongs to {owner}, and {name} may look at it and not {} it; ask {owner} or an admin",
+        short(job),
+        verb.word()
+    )]
     NotTheirs {
         /// The job.
         job: JobId,
@@ -80,7 +93,7 @@ pub enum JobsError {
         job: JobId,
     },
     /// The job does not run (any more, or yet).
-    #[error("job {} is {state} and cannot be signalled", short(job))]
+    #[error("job {} is {state} and cannot be signalled; {}", short(job), until_it_runs(job, state))]
     NotRunning {
         /// The job.
         job: JobId,
@@ -98,7 +111,7 @@ pub enum JobsError {
         done: &'static str,
     },
     /// An offset after the end of a finished log.
-    #[error("offset {offset} is beyond the end of the output, {end}")]
+    #[error("offset {offset} is beyond the end of the output, {end}; read from {end} or from before it")]
     BeyondEnd {
         /// Asked for.
         offset: u64,
@@ -151,7 +164,7 @@ pub enum JobsError {
         host: String,
     },
     /// The kernel refused a signal.
-    #[error("the signal could not be sent: errno {0}")]
+    #[error("the kernel refused the signal: {}; ask your operator", io::Error::from_raw_os_error(*.0))]
     Signal(i32),
     /// The records could not be read or written.
     #[error(transparent)]
@@ -205,8 +218,23 @@ pub fn short(job: &JobId) -> String {
     job.to_string().chars().take(8).collect()
 }
 
-fn shortened(jobs: &[JobId]) -> String {
-    jobs.iter().map(short).collect::<Vec<_>>().join(", ")
+/// How many jobs those are, and which.
+fn listed(jobs: &[JobId]) -> String {
+    let shown = jobs.iter().take(CANDIDATES).map(short).collect::<Vec<_>>().join(", ");
+    match jobs.len() {
+        1 => format!("1 job: {shown}"),
+        count if count > CANDIDATES => format!("more than {CANDIDATES} jobs, such as {shown}"),
+        count => format!("{count} jobs: {shown}"),
+    }
+}
+
+/// What to do about a job that cannot be signalled now.
+fn until_it_runs(job: &JobId, state: &str) -> String {
+    match state {
+        "queued" => "wait until it runs, or stop it".into(),
+        "running" | "stopping" => "repeat the request in a moment".into(),
+        _ => format!("airlock status {} says how it ended", short(job)),
+    }
 }
 
 fn seconds(time: &Duration) -> String {
@@ -214,5 +242,53 @@ fn seconds(time: &Duration) -> String {
         0 => "a moment".into(),
         s if s < 120 => format!("{s} s"),
         s => format!("{} min", s / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(number: u8) -> JobId {
+        JobId::from_bytes([number; 16])
+    }
+
+    #[test]
+    fn a_refusal_ends_with_what_to_do_about_it() {
+        let not_running = |state| JobsError::NotRunning { job: job(0x3f), state };
+        let not_theirs = || {
+            let (owner, name) = ("alice".to_owned(), "bob".to_owned());
+            JobsError::NotTheirs { job: job(0x3f), owner, name, verb: Verb::Stop }
+        };
+        let too_short = |candidates| JobsError::TooShort { reference: "3f".into(), candidates }.to_string();
+        for (error, sentence) in [
+            (
+                not_running("finished"),
+                "job 3f3f3f3f is finished and cannot be signalled; airlock status 3f3f3f3f says how it ended",
+            ),
+            (not_running("queued"), "job 3f3f3f3f is queued and cannot be signalled; wait until it runs, or stop it"),
+            (
+                not_theirs(),
+                "job 3f3f3f3f belongs to alice, and bob may look at it and not stop it; ask alice or an admin",
+            ),
+            (
+                JobsError::BeyondEnd { offset: 9, end: 5 },
+                "offset 9 is beyond the end of the output, 5; read from 5 or from before it",
+            ),
+            (
+                JobsError::Signal(1),
+                "the kernel refused the signal: Operation not permitted (os error 1); ask your operator",
+            ),
+            (
+                JobsError::Ambiguous { reference: "3f3f".into(), candidates: vec![job(0x3f), job(0x3e)] },
+                "'3f3f' fits 2 jobs: 3f3f3f3f, 3e3e3e3e; write more of it",
+            ),
+        ] {
+            assert_eq!(error.to_string(), sentence);
+        }
+        assert_eq!(too_short(vec![job(0x3f)]), "'3f' fits 1 job: 3f3f3f3f; write at least 4 characters of the id");
+        let many = too_short(vec![job(1); 11]);
+        assert!(many.starts_with("'3f' fits more than 10 jobs, such as 01010101, "), "{many}");
+        assert_eq!(many.matches("01010101").count(), 10);
     }
 }

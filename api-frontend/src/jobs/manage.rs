@@ -157,7 +157,8 @@ impl Jobs {
                 self.refresh(job.id).await
             }
             SignalOutcome::Invalid => {
-                let message = format!("signal {signal} with {grace:?} of grace is not possible; at most an hour");
+                let message =
+                    format!("signal {signal} with {grace:?} of grace is not possible; use 1 to 64 and at most an hour");
                 Err(JobsError::invalid("signal", message))
             }
             SignalOutcome::Failed(errno) => Err(JobsError::Signal(errno)),
@@ -250,6 +251,9 @@ impl Jobs {
             }
             Err(ResolveError::Ambiguous { candidates, .. }) => {
                 Err(JobsError::Ambiguous { reference: reference.to_owned(), candidates })
+            }
+            Err(ResolveError::TooShort { candidates, .. }) => {
+                Err(JobsError::TooShort { reference: reference.to_owned(), candidates })
             }
             Err(ResolveError::Store(error)) => Err(error.into()),
         }

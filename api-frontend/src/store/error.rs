@@ -50,13 +50,13 @@ pub enum StoreError {
     #[error("no room for the records: free some space on their disk")]
     DiskFull,
     /// The disk, or SQLite, failed otherwise. The operator must look.
-    #[error("the records cannot be used: {0}")]
+    #[error("the records cannot be used ({0}); ask your operator to look at the frontend's journal")]
     Failed(String),
     /// A value is beyond what the database can hold (63 bits): a fault in the program.
     #[error("a number of the record is too large: {0}")]
     TooLarge(u64),
     /// The store is being closed.
-    #[error("the records are being closed")]
+    #[error("the records are being closed; repeat the request in a moment")]
     Closing,
 }
 
@@ -134,7 +134,15 @@ pub enum ResolveError {
     Ambiguous {
         /// As given.
         reference: String,
-        /// At most ten of those it fits.
+        /// Some of those it fits; eleven, when there are more than ten.
+        candidates: Vec<JobId>,
+    },
+    /// It is the beginning of ids, and shorter than any that is taken for one.
+    #[error("'{reference}' is too short for the beginning of an id{}", listed(candidates))]
+    TooShort {
+        /// As given.
+        reference: String,
+        /// Some of the newest of those it fits; eleven, when there are more than ten.
         candidates: Vec<JobId>,
     },
     /// The records failed.

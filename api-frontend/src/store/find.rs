@@ -11,9 +11,12 @@ use super::{
 };
 
 /// The shortest beginning of an id that is taken for one.
-const PREFIX_MIN: usize = 4;
-/// Most candidates that an ambiguous reference names.
-const CANDIDATES: usize = 10;
+pub const PREFIX_MIN: usize = 4;
+/// Most candidates that an unclear reference names. One more is looked for, so that it can be said that there are more.
+pub const CANDIDATES: usize = 10;
+/// A beginning that is too short is compared with so many of the newest jobs: it never means one of them, and whoever writes it
+/// must not have all records read.
+const COMPARED: usize = 10_000;
 
 impl Store {
     /// The job, if it exists for the caller.
@@ -26,7 +29,7 @@ impl Store {
     /// name, which is the live job of that name (the caller's own first), else the newest.
     ///
     /// # Errors
-    /// `NotFound`, `Ambiguous`; a failing database.
+    /// `NotFound`, `Ambiguous`, `TooShort`; a failing database.
     pub async fn resolve(&self, reference: &str, caller: &str, scope: &Scope) -> Result<Job, ResolveError> {
         let (reference, caller, scope) = (reference.to_owned(), caller.to_owned(), scope.clone());
         self.read(move |connection| resolve(connection, reference, &caller, &scope)).await
@@ -58,12 +61,19 @@ fn resolve(connection: &Connection, reference: String, caller: &str, scope: &Sco
         some(connection, "WHERE owner = ?1 ORDER BY created_ns DESC, id DESC LIMIT 1", [caller])?
     } else if let Ok(id) = reference.parse::<JobId>() {
         by_id(connection, id)?.into_iter().filter(|job| scope.covers(&job.owner)).collect()
-    } else if is_prefix(&reference) {
+    } else if is_beginning(&reference) && reference.len() >= PREFIX_MIN {
         // '~' sorts after everything that an id holds.
         let rest = "WHERE id >= ?1 AND id < ?1 || '~' AND (?2 IS NULL OR owner = ?2) ORDER BY id LIMIT ?3";
-        some(connection, rest, (&reference, scope.owner(), CANDIDATES as i64))?
+        some(connection, rest, (&reference, scope.owner(), CANDIDATES as i64 + 1))?
     } else {
-        by_name(connection, &reference, caller, scope)?
+        let named = by_name(connection, &reference, caller, scope)?;
+        if named.is_empty() && is_beginning(&reference) {
+            let candidates = newest_beginning_with(connection, &reference, scope)?;
+            if !candidates.is_empty() {
+                return Err(ResolveError::TooShort { reference, candidates });
+            }
+        }
+        named
     };
     let mut found = found.into_iter();
     match (found.next(), found.next()) {
@@ -93,12 +103,27 @@ fn by_name(connection: &Connection, name: &str, caller: &str, scope: &Scope) -> 
         }
         return some(connection, &format!("WHERE owner = ?1 AND name = ?2 {newest} 1"), [owner, name]);
     }
-    let named_live = format!("INDEXED BY jobs_named_live WHERE name = ?1 AND live = 1 {newest} {CANDIDATES}");
+    let most = CANDIDATES + 1;
+    let named_live = format!("INDEXED BY jobs_named_live WHERE name = ?1 AND live = 1 {newest} {most}");
     let live = some(connection, &named_live, [name])?;
     if !live.is_empty() {
         return Ok(live);
     }
     some(connection, &format!("WHERE name = ?1 {newest} 1"), [name])
+}
+
+/// Some of the newest jobs that exist for the caller and whose ids begin so.
+fn newest_beginning_with(connection: &Connection, text: &str, scope: &Scope) -> Result<Vec<JobId>, StoreError> {
+    let (index, of) = match scope {
+        Scope::All => ("jobs_created", "?1 IS NULL"),
+        Scope::Owner(_) => ("jobs_owner", "owner = ?1"),
+    };
+    let rest = format!(
+        "WHERE id IN (SELECT id FROM (SELECT id FROM jobs INDEXED BY {index} WHERE {of} ORDER BY created_ns DESC, id DESC \
+         LIMIT {COMPARED}) WHERE id >= ?2 AND id < ?2 || '~' LIMIT {}) ORDER BY created_ns DESC, id DESC",
+        CANDIDATES + 1
+    );
+    Ok(some(connection, &rest, (scope.owner(), text))?.into_iter().map(|job| job.id).collect())
 }
 
 fn some(connection: &Connection, rest: &str, values: impl Params) -> Result<Vec<Job>, StoreError> {
@@ -108,10 +133,10 @@ fn some(connection: &Connection, rest: &str, values: impl Params) -> Result<Vec<
 }
 
 /// Whether the text can be the beginning of an id.
-fn is_prefix(text: &str) -> bool {
+fn is_beginning(text: &str) -> bool {
     let fits = |(i, c): (usize, char)| match i {
         8 | 13 | 18 | 23 => c == '-',
         _ => matches!(c, '0'..='9' | 'a'..='f'),
     };
-    (PREFIX_MIN..36).contains(&text.len()) && text.chars().enumerate().all(fits)
+    (1..36).contains(&text.len()) && text.chars().enumerate().all(fits)
 }

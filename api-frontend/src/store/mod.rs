@@ -32,6 +32,7 @@ use std::{
 pub use change::{Change, Ended};
 pub use create::{Created, NewJob};
 pub use error::{CreateError, OpenError, ResolveError, StoreError, UpdateError};
+pub use find::{CANDIDATES, PREFIX_MIN};
 pub use groups::Membership;
 pub use list::{Cursor, Filter, JobPage, Page, ParseCursorError};
 pub use model::{HowEnded, Job, OutputRecord, Scope, Usage};

@@ -76,3 +76,19 @@ fn jobs_are_found_by_id_prefix_name_and_last() {
     assert_eq!(found("last".into()).unwrap(), second);
     assert!(matches!(found("zzz".into()), Err(JobsError::NotFound { .. })));
 }
+
+#[test]
+fn a_beginning_of_fewer_than_four_characters_is_told_which_jobs_it_fits_and_nobody_elses() {
+    let rig = Rig::new();
+    let id = rig.running().to_string();
+    let jobs = rig.jobs();
+    let said = |caller: Caller, reference: &str| {
+        rig.run(async { jobs.stop(&caller, reference, 15, Duration::ZERO).await }).unwrap_err().to_string()
+    };
+    for length in 1..4 {
+        let (short, shown) = (&id[..length], &id[..8]);
+        let sentence = format!("'{short}' fits 1 job: {shown}; write at least 4 characters of the id");
+        assert_eq!(said(alice(), short), sentence);
+        assert_eq!(said(bob(), short), format!("no job '{short}' that you may see on build1"));
+    }
+}

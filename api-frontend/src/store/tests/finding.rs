@@ -19,7 +19,7 @@ async fn a_job_is_found_by_its_id_and_by_the_beginning_of_it() {
         assert_eq!(resolve(&records, &full[..length], &alice()).await, Ok(id(0x1234_5678)), "{length}");
     }
     assert_eq!(resolve(&records, "abcd", &alice()).await, Ok(id(0xabcd_0000)));
-    for unknown in ["abc", "ffff", "ABCD", "1234-", "", "%", "1234_"] {
+    for unknown in ["abe", "ffff", "ABCD", "1234-", "", "%", "1234_"] {
         assert_eq!(resolve(&records, unknown, &alice()).await, Err(ResolveError::NotFound(unknown.into())));
     }
 }
@@ -34,6 +34,49 @@ async fn a_beginning_that_fits_several_names_them() {
     let refused = resolve(&records, "1234", &alice()).await.unwrap_err();
     assert_eq!(refused, ResolveError::Ambiguous { reference: "1234".into(), candidates });
     assert!(refused.to_string().contains("12345678, 12349999"));
+}
+
+#[tokio::test]
+async fn a_beginning_that_is_too_short_names_what_it_fits_and_a_name_goes_first() {
+    let records = Records::new();
+    for number in [0x1234_5678, 0x1299_9999, 0x5555_0000] {
+        records.create(new_job(number)).await;
+    }
+    records.create(NewJob { owner: "bob".into(), ..new_job(0x1234_0000) }).await;
+    let fits = async |text: &str, scope: &Scope| match resolve(&records, text, scope).await {
+        Err(ResolveError::TooShort { candidates, .. }) => {
+            let mut candidates = candidates;
+            candidates.sort_by_key(ToString::to_string);
+            candidates
+        }
+        other => panic!("{text}: {other:?}"),
+    };
+    assert_eq!(fits("12", &alice()).await, [id(0x1234_5678), id(0x1299_9999)]);
+    assert_eq!(fits("123", &alice()).await, [id(0x1234_5678)]);
+    assert_eq!(fits("123", &Scope::All).await, [id(0x1234_0000), id(0x1234_5678)]);
+    let bob = Scope::Owner("bob".into());
+    assert_eq!(fits("1", &bob).await, [id(0x1234_0000)], "of nobody else's jobs");
+    for unknown in ["13", "5-", "5%", "_", "x"] {
+        assert_eq!(resolve(&records, unknown, &alice()).await, Err(ResolveError::NotFound(unknown.into())));
+    }
+    records.create(NewJob { name: Some("12".into()), ..new_job(0x7777_0000) }).await;
+    assert_eq!(resolve(&records, "12", &alice()).await, Ok(id(0x7777_0000)));
+}
+
+#[tokio::test]
+async fn a_beginning_that_fits_very_many_names_eleven_of_them() {
+    let records = Records::new();
+    for number in 0..12 {
+        records.create(new_job(0x1234_0000 + number)).await;
+    }
+    for text in ["1", "1234"] {
+        let (Err(ResolveError::TooShort { candidates, .. }) | Err(ResolveError::Ambiguous { candidates, .. })) =
+            resolve(&records, text, &alice()).await
+        else {
+            panic!("{text} was taken for one job")
+        };
+        assert_eq!(candidates.len(), 11, "{text}");
+    }
 }
 
 #[tokio::test]
