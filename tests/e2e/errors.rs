@@ -45,6 +45,19 @@ fn a_limit_above_the_ceiling_is_refused() {
 }
 
 #[test]
+fn a_limit_that_lets_nothing_run_is_refused_in_the_units_that_people_write() {
+    let stack = Stack::shared();
+    for (option, value, words) in [
+        ("--cpu", "0.001", ["cpu 0.001 is below the least", "0.01"]),
+        ("--memory", "1.5K", ["memory 1.5K is below the least", "1M"]),
+        ("--output-limit", "0", ["output limit 0 is below the least", "4K"]),
+    ] {
+        let ask = || stack.airlock("alice").args(["run", option, value, "--", "true"]);
+        refused(ask, "INVALID_ARGUMENT", &words);
+    }
+}
+
+#[test]
 fn an_empty_command_is_refused() {
     let stack = Stack::shared();
     let nothing = stack.airlock("alice").args(["run", "--"]).run();

@@ -128,7 +128,7 @@ impl<B> Measured<B> {
             return Err(self.refuse(Code::InvalidArgument, "MESSAGE_TOO_LONG", message));
         }
         if one && self.messages > 1 {
-            let message = format!("{name} takes one message, and there are more");
+            let message = format!("{name} takes one message, and there are more; send one");
             return Err(self.refuse(Code::InvalidArgument, "INVALID", message));
         }
         Ok(length)

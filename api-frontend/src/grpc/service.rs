@@ -94,7 +94,10 @@ async fn add(mut upload: Upload, message: v1::UploadInputRequest, look: Option<J
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(JobsError::Exhausted { what: "host", message: format!("the input was not stored: {error}") }),
+        Err(error) => Err(JobsError::Exhausted {
+            what: "host",
+            message: format!("the input was not stored ({error}); send it again"),
+        }),
     }
 }
 

@@ -222,7 +222,8 @@ impl Upload {
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), JobsError> {
         self.bytes += bytes.len() as u64;
         if self.bytes > self.most {
-            let message = format!("input is longer than the most that any profile allows, {}", roughly(self.most));
+            let most = roughly(self.most);
+            let message = format!("input is longer than the most that any profile allows, {most}; send less of it");
             return Err(JobsError::Exhausted { what: "input", message });
         }
         let together = self.most.saturating_mul(WAITING_INPUTS);
@@ -266,6 +267,6 @@ fn remove(path: &Path) {
 }
 
 fn no_room(error: io::Error) -> JobsError {
-    let message = format!("the input cannot be stored: {error}; nothing was started");
+    let message = format!("the input cannot be stored ({error}), so nothing was started; ask your operator for room");
     JobsError::Exhausted { what: "disk", message }
 }

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::JobsError;
 use crate::config::{Size, duration_words};
 use crate::echo::shown as echoed;
+use crate::output::OUTPUT_LIMIT_MIN;
 use crate::policy::{Charge, WhenFull};
 
 /// What a caller asks for, as it came over the wire.
@@ -71,6 +72,7 @@ impl StartAsk {
 #[derive(Debug, Clone)]
 pub struct StartSpec {
     ask: StartAsk,
+    command: Vec<Vec<u8>>,
     input_max: u64,
     charge: Charge,
 }
@@ -82,12 +84,11 @@ impl StartSpec {
         check_name(&ask.name)?;
         check_command(&ask)?;
         check_env(&ask.env)?;
-        if ask.cwd.contains('\0') || !(ask.cwd.is_empty() || ask.cwd.starts_with('/')) {
-            let message = format!("working directory '{}' is not an absolute path", echoed(&ask.cwd));
-            return Err(JobsError::invalid("cwd", message));
-        }
+        check_cwd(&ask.cwd)?;
+        check_output_limit(ask.output_limit)?;
         let Some(first) = profiles.first() else {
-            return Err(JobsError::invalid("profile", "this host has no profiles, so nothing can be started"));
+            let message = "this host has no profiles, so nothing can be started; ask your operator";
+            return Err(JobsError::invalid("profile", message));
         };
         if ask.profile.is_empty() {
             ask.profile.clone_from(&first.name);
@@ -97,14 +98,24 @@ impl StartSpec {
             let message = format!("profile '{}' is not among yours: {}", echoed(&ask.profile), names.join(", "));
             return Err(JobsError::invalid("profile", message));
         };
-        check_against_profile(&ask, profile)?;
+        check_command_of(&ask, profile)?;
+        ask.cwd = cwd_in(&ask.cwd, profile)?;
         check_limits(&ask.limits, profile)?;
         let taken = |limit| ask.limits.get(limit).or(profile.default.get(limit)).unwrap_or(0);
         let charge = Charge { memory: taken(Limit::Memory), cpu_milli: taken(Limit::Cpu) };
-        Ok(Self { input_max: profile.max.get(Limit::Input).unwrap_or(0), charge, ask })
+        let command = match ask.command.is_empty() {
+            true => profile.command.iter().map(|word| word.clone().into_bytes()).collect(),
+            false => ask.command.clone(),
+        };
+        Ok(Self { input_max: profile.max.get(Limit::Input).unwrap_or(0), command, charge, ask })
     }
 
-    /// The request.
+    /// What will run: the words of the request, or those that the profile fixes.
+    pub fn command(&self) -> &[Vec<u8>] {
+        &self.command
+    }
+
+    /// The request, as the executor is asked.
     pub fn ask(&self) -> &StartAsk {
         &self.ask
     }
@@ -136,7 +147,7 @@ fn check_request_id(id: &str) -> Result<(), JobsError> {
         }
         false => Err(JobsError::invalid(
             "request_id",
-            format!("request id '{}' is not 1 to 64 letters, digits and dashes", echoed(id)),
+            format!("request id '{}' is not 1 to 64 letters, digits and dashes; a random UUID is fine", echoed(id)),
         )),
     }
 }
@@ -149,7 +160,9 @@ fn check_name(name: &str) -> Result<(), JobsError> {
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.len() > WORD_MAX || !name.chars().all(allowed) {
-        return wrong(format!("name '{shown}' is not 1 to 64 letters, digits, dashes, underscores and dots"));
+        return wrong(format!(
+            "name '{shown}' is not 1 to 64 letters, digits, dashes, underscores and dots; choose another"
+        ));
     }
     // Such a name could be taken for a job id or for the word that means the newest job.
     let hex = name.len() >= 4 && name.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f' | '-'));
@@ -161,10 +174,14 @@ fn check_name(name: &str) -> Result<(), JobsError> {
 
 fn check_command(ask: &StartAsk) -> Result<(), JobsError> {
     if ask.command.first().is_some_and(Vec::is_empty) {
-        return Err(JobsError::invalid("command", "the command's first word is empty"));
+        let message = "the command's first word is empty; write the program's name or path there";
+        return Err(JobsError::invalid("command", message));
     }
     if let Some(n) = ask.command.iter().position(|word| word.contains(&0)) {
-        let message = format!("word {} of the command has a NUL byte in it, which no program can be given", n + 1);
+        let message = format!(
+            "word {} of the command has a NUL byte in it, which no program can be given; send such data as input",
+            n + 1
+        );
         return Err(JobsError::invalid("command", message));
     }
     let words: usize = ask.command.iter().map(|w| w.len() + 1).sum();
@@ -186,39 +203,90 @@ fn check_env(env: &[(String, Vec<u8>)]) -> Result<(), JobsError> {
         let shown = echoed(name);
         let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
         if !first || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            let message = format!("'{shown}' is not a name for an environment variable (letters, digits, underscores)");
+            let message = format!(
+                "'{shown}' is not a name for an environment variable; use letters, digits and underscores, no digit first"
+            );
             return Err(JobsError::invalid("env", message));
         }
         if value.contains(&0) {
-            let message = format!("the value of environment variable {shown} has a NUL byte in it");
+            let message =
+                format!("the value of environment variable {shown} has a NUL byte in it; send such data as input");
             return Err(JobsError::invalid("env", message));
         }
         if seen.insert(name, ()).is_some() {
-            return Err(JobsError::invalid("env", format!("environment variable {shown} is given twice")));
+            return Err(JobsError::invalid(
+                "env",
+                format!("environment variable {shown} is given twice; give it once"),
+            ));
         }
     }
     Ok(())
 }
 
-fn check_against_profile(ask: &StartAsk, profile: &ProfileInfo) -> Result<(), JobsError> {
+fn check_cwd(cwd: &str) -> Result<(), JobsError> {
+    if cwd.is_empty() || cwd == FRESH || (cwd.starts_with('/') && !cwd.contains('\0')) {
+        return Ok(());
+    }
+    let message = format!(
+        "working directory '{}' is not an absolute path; write one from /, or leave it out for the profile's default",
+        echoed(cwd)
+    );
+    Err(JobsError::invalid("cwd", message))
+}
+
+/// How a fresh directory is called where directories are named.
+const FRESH: &str = "fresh";
+
+/// The directory that is asked for in the profile; empty for its default.
+fn cwd_in(asked: &str, profile: &ProfileInfo) -> Result<String, JobsError> {
+    let ProfileInfo { name, cwd, fresh_cwd, .. } = profile;
+    // Of the executor a fresh directory is had as the default alone, and where there is no other it is the default.
+    if asked == FRESH && *fresh_cwd && cwd.is_empty() {
+        return Ok(String::new());
+    }
+    if asked.is_empty() || cwd.iter().any(|dir| dir == asked) {
+        return Ok(asked.to_owned());
+    }
+    let others = cwd.join(", ");
+    let message = match (asked == FRESH && *fresh_cwd, cwd.is_empty()) {
+        (true, _) => format!(
+            "working directory 'fresh' cannot be named in profile {name}, which has others; name one of them, {others}, or \
+             leave it out for the profile's default"
+        ),
+        (false, true) => format!(
+            "working directory '{}' is not allowed in profile {name}, which has fresh directories alone; leave it out",
+            echoed(asked)
+        ),
+        (false, false) => format!(
+            "working directory '{}' is not allowed in profile {name}; name one of {others}, or leave it out for the \
+             profile's default",
+            echoed(asked)
+        ),
+    };
+    Err(JobsError::invalid("cwd", message))
+}
+
+fn check_output_limit(asked: Option<u64>) -> Result<(), JobsError> {
+    let Some(bytes) = asked.filter(|bytes| *bytes < OUTPUT_LIMIT_MIN) else { return Ok(()) };
+    let (bytes, least) = (Size::from_bytes(bytes), Size::from_bytes(OUTPUT_LIMIT_MIN));
+    let message =
+        format!("output limit {bytes} is below the least that a log keeps, {least}; leave it out for the default");
+    Err(JobsError::invalid("output_limit_bytes", message))
+}
+
+fn check_command_of(ask: &StartAsk, profile: &ProfileInfo) -> Result<(), JobsError> {
     let name = &profile.name;
     match (ask.command.is_empty(), profile.command.is_empty()) {
-        (true, true) => return Err(JobsError::invalid("command", "there is no command; write one after --")),
+        (true, true) => Err(JobsError::invalid("command", "there is no command; write one after --")),
         (false, false) => {
             let message = format!(
                 "profile {name} runs exactly '{}' and takes no words of its own; leave the command out",
                 profile.command.join(" ")
             );
-            return Err(JobsError::invalid("command", message));
+            Err(JobsError::invalid("command", message))
         }
-        _ => {}
+        _ => Ok(()),
     }
-    if !ask.cwd.is_empty() && !profile.cwd.contains(&ask.cwd) {
-        let listed = if profile.cwd.is_empty() { "only a fresh directory".to_owned() } else { profile.cwd.join(", ") };
-        let message = format!("working directory '{}' is not allowed in profile {name}: {listed}", echoed(&ask.cwd));
-        return Err(JobsError::invalid("cwd", message));
-    }
-    Ok(())
 }
 
 /// How the value of a limit is written for people.
@@ -258,10 +326,21 @@ fn check_limits(ask: &Limits, profile: &ProfileInfo) -> Result<(), JobsError> {
         }
         // No host has as much, and the records could not hold it.
         if asked > LIMIT_MAX {
-            return Err(JobsError::invalid(field, format!("{word} {} is more than any host has", shown(asked, unit))));
+            let message =
+                format!("{word} {} is more than any host has; leave it out for the default", shown(asked, unit));
+            return Err(JobsError::invalid(field, message));
         }
         if word == "cpu weight" && asked > 10_000 {
-            return Err(JobsError::invalid(field, format!("cpu weight {asked} is not between 1 and 10000")));
+            let message = format!("cpu weight {asked} is not between 1 and 10000; leave it out for the default");
+            return Err(JobsError::invalid(field, message));
+        }
+        if let Some(least) = least(limit).filter(|&least| asked < least) {
+            let message = format!(
+                "{word} {} is below the least that a job runs with, {}; leave it out for the default",
+                shown(asked, unit),
+                shown(least, unit)
+            );
+            return Err(JobsError::invalid(field, message));
         }
         if let Some(max) = profile.max.get(limit).filter(|&max| asked > max) {
             let message = format!(
@@ -274,6 +353,16 @@ fn check_limits(ask: &Limits, profile: &ProfileInfo) -> Result<(), JobsError> {
         }
     }
     Ok(())
+}
+
+/// The least that the executor gives a job, where that is more than one of its unit. It decides in any case, and its sentence
+/// has numbers without units.
+fn least(limit: Limit) -> Option<u64> {
+    match limit {
+        Limit::Cpu => Some(10),
+        Limit::Memory => Some(1 << 20),
+        _ => None,
+    }
 }
 
 fn shown(value: u64, unit: Unit) -> String {

@@ -211,7 +211,7 @@ impl Core {
         })?;
         if digest.bytes > spec.input_max() {
             let message = format!(
-                "input of {} is above the most that profile {} allows, {}",
+                "input of {} is above the most that profile {} allows, {}; airlock whoami shows all limits",
                 roughly(digest.bytes),
                 spec.ask().profile,
                 roughly(spec.input_max())
@@ -331,7 +331,7 @@ fn new_job(
         serial: caller.serial.clone(),
         peer: caller.peer.ip().to_string(),
         profile: ask.profile.clone(),
-        argv: ask.command.clone(),
+        argv: spec.command().to_vec(),
         env_names: ask.env.iter().map(|(name, _)| name.clone()).collect(),
         cwd: Some(ask.cwd.clone()).filter(|c| !c.is_empty()),
         merge: ask.merge,

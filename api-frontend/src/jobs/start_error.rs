@@ -40,7 +40,7 @@ pub(super) fn sentence(error: &StartError, asked: Asked<'_>) -> String {
             format!("the command's process was killed at step {name} before it ran; is its memory limit too small?")
         }
         (Step::Exec, ENOENT | ENOTDIR) if found => {
-            format!("{program} exists, but the interpreter that it names does not")
+            format!("{program} exists, but the interpreter that it names does not; its first line says which")
         }
         (Step::Exec, ENOENT | ENOTDIR) if program.starts_with('/') => {
             format!("no program '{program}' (profile {profile})")
@@ -59,13 +59,21 @@ pub(super) fn sentence(error: &StartError, asked: Asked<'_>) -> String {
             format!("{program} exists but is not executable for uid {uid} (mode {mode:04o}, owner {owner})")
         }
         (Step::Exec, EACCES) => {
-            format!("{program} cannot be executed by uid {uid}: permission denied on the way to it")
+            format!(
+                "{program} cannot be executed by uid {uid}: permission denied on the way to it; its directories must let that \
+                 user through"
+            )
         }
         (Step::Exec, ENOEXEC) => {
             format!("{program} is not a program for this host; a script needs a first line such as #!/bin/sh")
         }
         (Step::Exec, _) => format!("{program} cannot be executed: {}", why()),
-        (Step::Chdir, _) => format!("the job's directory cannot be entered by uid {uid}: {}", why()),
+        (Step::Chdir, _) => {
+            format!(
+                "the job's directory cannot be entered by uid {uid}: {}; name another (--cwd) or ask its owner",
+                why()
+            )
+        }
         _ => format!("the job could not be started: step {} ({name}): {}", step.number(), why()),
     }
 }
@@ -102,11 +110,12 @@ mod tests {
         );
         assert_eq!(
             said(Step::Exec, EACCES, 0, asked),
-            "/srv/run.sh cannot be executed by uid 1900000412: permission denied on the way to it"
+            "/srv/run.sh cannot be executed by uid 1900000412: permission denied on the way to it; its directories must let \
+             that user through"
         );
         assert_eq!(
             said(Step::Exec, ENOENT, 0o100_755, asked),
-            "/srv/run.sh exists, but the interpreter that it names does not"
+            "/srv/run.sh exists, but the interpreter that it names does not; its first line says which"
         );
         assert!(said(Step::Exec, ENOEXEC, 0o100_755, asked).contains("#!/bin/sh"));
     }

@@ -10,6 +10,9 @@ pub(super) const SEGMENT_MAX: u64 = 64 * 1024 * 1024;
 /// The beginning of a log that is never dropped, in bytes of output.
 const HEAD: u64 = 1024 * 1024;
 
+/// The least limit that is taken, in bytes of output: a segment is no smaller.
+pub const OUTPUT_LIMIT_MIN: u64 = 4096;
+
 /// What happens when a log holds as much as it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WhenFull {
@@ -59,7 +62,7 @@ impl OutputLimit {
 
     /// The size from which on a segment is followed by another, in bytes.
     pub(super) fn segment(self) -> u64 {
-        (self.bytes / 16).clamp(4096, SEGMENT_MAX)
+        (self.bytes / 16).clamp(OUTPUT_LIMIT_MIN, SEGMENT_MAX)
     }
 
     /// Bytes of output that one more record may hold; 0 when there is no room for one.

@@ -26,7 +26,7 @@ mod writer;
 
 pub use error::OutputError;
 pub use finished::FinishedLog;
-pub use limit::{OutputLimit, WhenFull};
+pub use limit::{OUTPUT_LIMIT_MIN, OutputLimit, WhenFull};
 pub use logs::OutputLogs;
 pub use reader::{Chunk, Event, Gap, LogEnd, LogReader, ReadOptions, Start};
 pub use record::{GapReason, HEADER_LEN, PAYLOAD_MAX, ParseError, RecordHeader, parse_record};

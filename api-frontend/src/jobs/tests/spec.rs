@@ -17,16 +17,24 @@ fn refusal(change: impl FnOnce(&mut StartAsk)) -> (String, String) {
 
 #[test]
 fn what_is_wrong_with_a_request_is_said_with_the_field_the_value_and_what_to_do() {
-    let table: [(Wrong, &str, &str); 15] = [
-        (|a| a.request_id = "a b".into(), "request_id", "request id 'a b' is not 1 to 64 letters, digits and dashes"),
+    let table: [(Wrong, &str, &str); 22] = [
+        (
+            |a| a.request_id = "a b".into(),
+            "request_id",
+            "request id 'a b' is not 1 to 64 letters, digits and dashes; a random UUID is fine",
+        ),
         (|a| a.name = "last".into(), "name", "name 'last' looks like a job id or means the newest job; choose another"),
         (|a| a.name = "beef".into(), "name", "name 'beef' looks like a job id or means the newest job; choose another"),
-        (|a| a.name = "a/b".into(), "name", "name 'a/b' is not 1 to 64 letters, digits, dashes, underscores and dots"),
+        (
+            |a| a.name = "a/b".into(),
+            "name",
+            "name 'a/b' is not 1 to 64 letters, digits, dashes, underscores and dots; choose another",
+        ),
         (|a| a.command.clear(), "command", "there is no command; write one after --"),
         (
             |a| a.command = vec![b"a".to_vec(), b"b\0c".to_vec()],
             "command",
-            "word 2 of the command has a NUL byte in it, which no program can be given",
+            "word 2 of the command has a NUL byte in it, which no program can be given; send such data as input",
         ),
         (
             |a| a.command.push(vec![b'x'; 200 * 1024]),
@@ -36,15 +44,30 @@ fn what_is_wrong_with_a_request_is_said_with_the_field_the_value_and_what_to_do(
         (
             |a| a.env = vec![("1X".into(), vec![])],
             "env",
-            "'1X' is not a name for an environment variable (letters, digits, underscores)",
+            "'1X' is not a name for an environment variable; use letters, digits and underscores, no digit first",
         ),
         (
             |a| a.env = vec![("A".into(), b"x\0".to_vec())],
             "env",
-            "the value of environment variable A has a NUL byte in it",
+            "the value of environment variable A has a NUL byte in it; send such data as input",
         ),
-        (|a| a.cwd = "srv".into(), "cwd", "working directory 'srv' is not an absolute path"),
-        (|a| a.cwd = "/etc".into(), "cwd", "working directory '/etc' is not allowed in profile standard: /srv/src"),
+        (
+            |a| a.cwd = "srv".into(),
+            "cwd",
+            "working directory 'srv' is not an absolute path; write one from /, or leave it out for the profile's default",
+        ),
+        (
+            |a| a.cwd = "/etc".into(),
+            "cwd",
+            "working directory '/etc' is not allowed in profile standard; name one of /srv/src, or leave it out for the \
+             profile's default",
+        ),
+        (
+            |a| a.cwd = "fresh".into(),
+            "cwd",
+            "working directory 'fresh' cannot be named in profile standard, which has others; name one of them, /srv/src, \
+             or leave it out for the profile's default",
+        ),
         (|a| a.profile = "nope".into(), "profile", "profile 'nope' is not among yours: standard, deploy-web"),
         (
             |a| a.limits = Limits::default().with(Limit::Memory, 32 << 30),
@@ -54,7 +77,37 @@ fn what_is_wrong_with_a_request_is_said_with_the_field_the_value_and_what_to_do(
         (
             |a| a.limits = Limits::default().with(Limit::IoRead, 1 << 63),
             "limits.io_read_bytes",
-            "io-read 8388608T is more than any host has",
+            "io-read 8388608T is more than any host has; leave it out for the default",
+        ),
+        (
+            |a| a.limits = Limits::default().with(Limit::Cpu, 1),
+            "limits.cpu_cores",
+            "cpu 0.001 is below the least that a job runs with, 0.01; leave it out for the default",
+        ),
+        (
+            |a| a.limits = Limits::default().with(Limit::Memory, 1536),
+            "limits.memory_bytes",
+            "memory 1.5K is below the least that a job runs with, 1M; leave it out for the default",
+        ),
+        (
+            |a| a.limits = Limits::default().with(Limit::CpuWeight, 10_001),
+            "limits.cpu_weight",
+            "cpu weight 10001 is not between 1 and 10000; leave it out for the default",
+        ),
+        (
+            |a| a.command = vec![Vec::new()],
+            "command",
+            "the command's first word is empty; write the program's name or path there",
+        ),
+        (
+            |a| a.output_limit = Some(0),
+            "output_limit_bytes",
+            "output limit 0 is below the least that a log keeps, 4K; leave it out for the default",
+        ),
+        (
+            |a| a.output_limit = Some(4095),
+            "output_limit_bytes",
+            "output limit 4095 is below the least that a log keeps, 4K; leave it out for the default",
         ),
         (
             |a| a.profile = "deploy-web".into(),
@@ -65,6 +118,29 @@ fn what_is_wrong_with_a_request_is_said_with_the_field_the_value_and_what_to_do(
     for (change, field, message) in table {
         assert_eq!(refusal(change), (field.to_owned(), message.to_owned()));
     }
+}
+
+#[test]
+fn the_least_of_each_limit_is_admitted() {
+    let limits = Limits::default().with(Limit::Cpu, 10).with(Limit::Memory, 1 << 20);
+    StartSpec::check(StartAsk { limits, output_limit: Some(4096), ..ask("r1") }, &profiles()).unwrap();
+}
+
+#[test]
+fn a_fresh_directory_may_be_named_where_there_is_no_other_and_is_what_the_executor_gives_unasked() {
+    let mut alone = profiles();
+    alone[0].cwd.clear();
+    let named = |cwd: &str| StartSpec::check(StartAsk { cwd: cwd.into(), ..ask("r1") }, &alone);
+    assert_eq!(named("fresh").unwrap().ask().cwd, "");
+    let refused = named("/srv/src").unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "working directory '/srv/src' is not allowed in profile standard, which has fresh directories alone; leave it out"
+    );
+    alone[0].fresh_cwd = false;
+    alone[0].cwd = vec!["/srv/www".into()];
+    let refused = StartSpec::check(StartAsk { cwd: "fresh".into(), ..ask("r1") }, &alone).unwrap_err().to_string();
+    assert!(refused.starts_with("working directory 'fresh' is not allowed in profile standard; name one of /srv/www"));
 }
 
 #[test]

@@ -24,6 +24,21 @@ fn a_start_answers_when_the_command_runs_and_says_what_it_got() {
 }
 
 #[test]
+fn a_job_of_a_fixed_command_is_recorded_and_found_with_the_words_that_ran() {
+    let rig = Rig::new();
+    let fixed = || StartAsk { profile: "deploy-web".into(), command: Vec::new(), ..ask("r1") };
+    let started = rig.start(&alice(), fixed()).unwrap().job;
+    assert_eq!(started.argv, [b"/usr/local/bin/deploy-web".to_vec()]);
+    let brought = rig.fake.world().jobs[&started.id].spawn.argv.clone();
+    assert!(brought.is_empty(), "the executor takes no words for it: {brought:?}");
+    assert!(rig.start(&alice(), fixed()).unwrap().existed);
+    let filter = crate::store::Filter { command: Some("deploy-web".into()), ..Default::default() };
+    let (jobs, page) = (rig.jobs(), crate::store::Page { size: 10, after: None });
+    let found = rig.run(async { jobs.list(&alice(), filter, false, page).await }).unwrap();
+    assert_eq!(found.jobs.iter().map(|view| view.job.id).collect::<Vec<_>>(), [started.id]);
+}
+
+#[test]
 fn the_same_request_twice_is_one_job_and_another_under_its_id_is_refused() {
     let rig = Rig::new();
     let first = rig.start(&alice(), ask("r1")).unwrap();
