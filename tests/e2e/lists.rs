@@ -1,6 +1,6 @@
 //! Finding jobs again: lists, filters, references, and how both are shown.
 
-use airlock_e2e::{Job, Outcome, Stack};
+use airlock_e2e::{Job, Outcome, Stack, StackOptions};
 
 fn ids(outcome: &Outcome) -> Vec<String> {
     outcome.out().lines().map(str::to_owned).collect()
@@ -89,8 +89,25 @@ fn a_reference_too_short_to_be_meant_is_refused_with_what_to_write() {
     let job = stack.job_sh("exit 0");
     for length in 1..4 {
         let refused = stack.airlock("alice").args(["status", &job.id()[..length]]).run().ends_with(125);
-        assert!(refused.err().contains(&format!("'{}'", &job.id()[..length])), "{refused}");
+        let fits = format!("'{}' fits ", &job.id()[..length]);
+        assert!(refused.err().contains(&fits) && refused.err().contains("write at least 4 characters"), "{refused}");
+        let others = stack.airlock("bob").args(["status", &job.id()[..length]]).run().ends_with(125);
+        assert!(!others.err().contains(job.short()), "{others}");
     }
+}
+
+#[test]
+fn a_job_of_a_fixed_command_is_listed_and_found_by_the_words_that_ran() {
+    let stack = StackOptions::new().prepare();
+    let profile =
+        "[profile.fixed]\nrun_as = \"nobody\"\ncommand = [\"/bin/echo\", \"these words\"]\n\n[profile.offline]";
+    stack.edit("executor.toml", "[profile.offline]", profile);
+    stack.up().ends_with(0);
+    let job = stack.job(&["--profile", "fixed", "--cwd", "fresh"]);
+    job.end();
+    assert_eq!(job.status()["command"], serde_json::json!(["/bin/echo", "these words"]));
+    assert_eq!(list(&stack, &["--command", "these words"]), [job.id()]);
+    assert!(stack.airlock("alice").arg("list").run().ends_with(0).out().contains("/bin/echo these words"));
 }
 
 #[test]
