@@ -1,7 +1,5 @@
 //! From `Spawn` to a keeper, or to the reason why not.
 
-use std::time::{Duration, Instant};
-
 use ipc_protocol::{Answer, LostReason, Refusal, Spawn};
 use rustix::{
     event::epoll::EventFlags,
@@ -17,6 +15,7 @@ use crate::{
     admission::{JobPlan, Refused, admit, fingerprint, printable, shown},
     audit::hex,
     job::{Input, Job},
+    plan::boot_ns,
 };
 
 /// Descriptors that belong to no job: what a birth needs for a moment, connections, inputs, and some.
@@ -70,10 +69,10 @@ impl Executor {
             return ceiling(format!("the executor's limit of {fds} descriptors holds {most} jobs; raise LimitNOFILE"));
         }
         // A bucket of two seconds' worth, so that a burst of the configured rate passes.
-        let (rate, now) = (self.config.ceilings.starts_per_second, Instant::now());
-        let (since, used) = &mut self.starts;
-        if since.is_none_or(|at| now.duration_since(at) >= Duration::from_secs(2)) {
-            (*since, *used) = (Some(now), 0);
+        let (rate, now) = (self.config.ceilings.starts_per_second, boot_ns());
+        let (since_ns, used) = &mut self.starts;
+        if since_ns.saturating_add(2_000_000_000) <= now {
+            (*since_ns, *used) = (now, 0);
         }
         if *used >= rate.saturating_mul(2) {
             return ceiling(format!("more than {rate} starts a second, the most of this host; try again in a moment"));

@@ -74,8 +74,8 @@ impl Executor {
         std::mem::take(&mut self.starved).into_iter().for_each(|serial| self.pump(serial));
     }
 
-    /// Takes what a job's pipes have, as far as there is room: when one of them is reported, and when what kept something in it is gone.
-    /// What is left when the job has ended and both are through is nothing.
+    /// Takes what a job's pipes have, as far as there is room: when one of them is reported (once for each change), and whenever there may
+    /// be more room than there was. Of an ended job everything, and then it is drained.
     pub(super) fn pump(&mut self, serial: u64) {
         for stream in Stream::BOTH {
             if let (Err(errno), Some(held)) = (self.take(serial, stream), self.jobs.get(&serial)) {

@@ -13,7 +13,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io::Write,
     path::PathBuf,
-    time::Instant,
 };
 
 use ipc_protocol::{Answer, JobId};
@@ -94,7 +93,8 @@ pub struct Executor {
     /// When the first of the jobs wants to be called, on the boot-time clock.
     wake_ns: u64,
     epoch_seen: u64,
-    starts: (Option<Instant>, u64),
+    /// Since when starts are counted, on the boot-time clock, and how many there were.
+    starts: (u64, u64),
     sweeps: Vec<ends::Sweeping>,
     looked_ns: u64,
 }
@@ -135,14 +135,15 @@ impl Executor {
             starved: BTreeSet::new(),
             wake_ns: u64::MAX,
             epoch_seen: 0,
-            starts: (None, 0),
+            starts: (0, 0),
             sweeps: Vec::new(),
             looked_ns: 0,
         };
         let watched = executor.watch(&executor.listener, LISTENER, EventFlags::IN);
         watched.and(executor.watch(&executor.signals, SIGNALS, EventFlags::IN)).map_err(|e| format!("epoll: {e}"))?;
         executor.adopt_all()?;
-        executor.probe()?;
+        let probed = executor.probe();
+        probed.map_err(|why| format!("the probe job failed, so no job could run here: {why}"))?;
         kill_point!(Probed);
         executor.audit.tell_head();
         Ok(executor)

@@ -21,14 +21,6 @@ const PROBE: &str = "airlock-probe";
 impl Executor {
     /// Runs the probe job; the error says what the host lacks.
     pub(super) fn probe(&mut self) -> Result<(), String> {
-        let used = self.config.profiles.values().fold(0, |bits, profile| bits | profile.namespaces) & !namespace::NET;
-        self.config.profiles.insert(PROBE.into(), Profile::probe(PROBE, used));
-        let result = self.run_probe();
-        self.config.profiles.remove(PROBE);
-        result.map_err(|why| format!("the probe job failed, so no job could run here: {why}"))
-    }
-
-    fn run_probe(&mut self) -> Result<(), String> {
         let mut id = [0u8; 16];
         rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty()).map_err(|e| e.to_string())?;
         let spawn = Spawn {
@@ -39,7 +31,11 @@ impl Executor {
             ..Spawn::default()
         };
         let uid = self.pool.peek().ok_or("no uid of the pool is free")?;
-        let plan = admit(&spawn, &self.config, uid, 0).map_err(|refused| refused.message)?;
+        let used = self.config.profiles.values().fold(0, |bits, profile| bits | profile.namespaces) & !namespace::NET;
+        self.config.profiles.insert(PROBE.into(), Profile::probe(PROBE, used));
+        let admitted = admit(&spawn, &self.config, uid, 0);
+        self.config.profiles.remove(PROBE);
+        let plan = admitted.map_err(|refused| refused.message)?;
         let born = self.midwife.bear(&self.hierarchy, &plan, None);
         let body = born.map_err(|e| format!("step {}: {}", e.step.name(), e.why()))?;
         let serial = self.hold(Held::new(Job::new(plan.entry.clone(), false), body, &plan));
