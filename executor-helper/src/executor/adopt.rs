@@ -56,6 +56,8 @@ impl Executor {
         kill_point!(AdoptionAudited);
         let serial = self.hold(Held::new(job, body, &plan));
         self.look(serial);
+        // A stop may have come due meanwhile, also of one that hangs before its start.
+        self.wake_ns = 0;
         kill_point!(Adopted);
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! Too much of what is allowed.
 
+use std::fs;
+
 use airlock_e2e::{Signal, StackOptions, scale, wait_until};
 use ipc_protocol::{Answer, Claimed, End, JobId, Refusal, Request, Spawn, Stream};
 
 use super::{
-    Executor, attack,
+    Executor, Mounted, attack,
     peer::{fresh_id, sleeper, spawn},
 };
 
@@ -267,18 +269,25 @@ fn output_that_nobody_acknowledges_leaves_every_other_job_its_share() {
 
 #[test]
 fn directories_that_are_still_being_emptied_count_as_jobs_that_the_host_holds() {
-    let executor = Executor::start(StackOptions::new().edit("executor.toml", "jobs = 1000", "jobs = 3"));
+    let stack = StackOptions::new().edit("executor.toml", "jobs = 1000", "jobs = 3").prepare();
+    // In memory: what a file system on a disk needs for so many files depends on what was removed there before.
+    let folder = tempfile::tempdir().expect("a folder");
+    let work = Mounted::over(folder.path(), &["-t", "tmpfs", "-o", "mode=0711", "airlock-e2e"]);
+    stack.edit("executor.toml", &stack.path("work").display().to_string(), &work.path().display().to_string());
+    let executor = Executor::of(stack);
     let mut peer = executor.live();
     let mut sweepers: Vec<i32> = Vec::new();
     for _ in 0..3 {
-        let job = spawn(&["sh", "-c", "seq 20000 | xargs touch"]);
+        let job = spawn(&["sh", "-c", "seq 100000 | xargs touch"]);
         peer.starts(&job);
         assert_eq!(peer.ends(job.job), End::Exited(0));
         peer.say(&Request::Release { job: job.job });
-        // It stands still, as on a disk that does.
+        // It stands still, as on a disk that does; not before it is the sweeper's program, for the executor waits for that.
         let begin = std::time::Instant::now();
+        let sweeps =
+            |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0sweep\0"));
         let sweeper = loop {
-            if let Some(new) = executor.sweepers().into_iter().find(|pid| !sweepers.contains(pid)) {
+            if let Some(new) = executor.sweepers().into_iter().find(|pid| !sweepers.contains(pid) && sweeps(pid)) {
                 break new;
             }
             assert!(begin.elapsed() < scale::seconds(20), "nothing empties the directory");
