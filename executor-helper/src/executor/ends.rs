@@ -190,7 +190,7 @@ impl Executor {
 }
 
 fn not_swept(Sweep { uid, directory, .. }: &Sweep, errno: Errno) {
-    log(3, &format!("{} could not be emptied: {errno}; its uid {uid} is not used again", directory.to_string_lossy()));
+    log(3, &format!("{} could not be emptied: {errno}; uid {uid} stays out of the pool", directory.to_string_lossy()));
 }
 
 // Kills what lives in a job's group and waits for a moment until it is empty. Used where no keeper does it.
