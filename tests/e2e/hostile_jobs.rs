@@ -153,7 +153,8 @@ fn ten_gibibytes_to_readers_that_stop_cost_neither_process_its_memory() {
     }
     let segments = fs::read_dir(stack.path("state/output").join(job.id())).expect("its log");
     let on_disk: u64 = segments.map(|entry| entry.and_then(|entry| entry.metadata()).expect("a segment").len()).sum();
-    assert!(on_disk <= kept, "{on_disk} bytes on disk");
+    // The limit counts bytes of output; their records' headers come on top, at most an eighth of the whole.
+    assert!(on_disk <= kept / 7 * 8, "{on_disk} bytes on disk");
     unread.kill().and_then(|()| unread.wait()).expect("the follower's end");
 }
 

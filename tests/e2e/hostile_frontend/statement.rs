@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use ipc_protocol::{Claimed, End, SignalOutcome};
+use ipc_protocol::{Answer, Claimed, End, SignalOutcome};
 use serde_json::Value;
 
 use super::{
@@ -40,6 +40,7 @@ fn a_frontend_reads_ends_and_discards_jobs_of_whomever_it_likes() {
         let (mut first, mut job) = (executor.live(), spawn(&["sh", "-c", "echo secret; exec sleep 1000"]));
         job.claimed.owner = "alice".into();
         first.starts(&job);
+        first.waits_for("its output", |answer| matches!(answer, Answer::Output { job: of, .. } if *of == job.job).then_some(()));
         // Taken over: another connection, which names nobody.
         let mut taken_over = executor.live();
         assert_eq!(taken_over.stop(job.job, 9, 0), SignalOutcome::Sent);
