@@ -18,6 +18,7 @@ mod talk;
 mod units;
 mod usage;
 mod verdict;
+mod whole_file;
 mod writer;
 
 use failure::Ending;

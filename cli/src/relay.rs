@@ -26,6 +26,8 @@ use tokio::{
 
 /// A lost connection that comes back within this is not worth a word.
 const QUIET: Duration = Duration::from_secs(2);
+/// Who is about to leave a job looks this long for its end.
+const MOMENT: Duration = Duration::from_millis(300);
 /// How long a reader of our output may take when we leave.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -112,8 +114,21 @@ pub async fn relay(
     };
     match relay.follow(interrupts, &mut broken).await? {
         Outcome::Ended(job) => relay.conclude(&job, interrupts, &mut broken).await,
+        Outcome::Left(Farewell::Unwritable(error)) => match relay.end_within_a_moment().await {
+            Some(job) => {
+                relay.write_result(&job);
+                Err(unwritten(&job, &error))
+            }
+            None => Ok(relay.leave(Farewell::Unwritable(error)).await),
+        },
         Outcome::Left(farewell) => Ok(relay.leave(farewell).await),
     }
+}
+
+fn unwritten(job: &api::Job, error: &io::Error) -> Failure {
+    let id = short_id(&job.job_id);
+    Failure::new("ABORTED", format!("cannot write the output of job {id}: {}", plain(error)))
+        .hint(format!("airlock logs {id} has it"))
 }
 
 impl Relay<'_> {
@@ -197,16 +212,9 @@ impl Relay<'_> {
                 unwritable = Some(error);
             }
         }
-        let unwritten = self.options.result.as_ref().and_then(|result| result.write(job).err());
-        if let Some(failure) = &unwritten {
-            self.session.report(failure);
-        }
+        let result_stands = self.write_result(job);
         if let Some(error) = unwritable {
-            return Err(Failure::new(
-                "ABORTED",
-                format!("cannot write the output of job {}: {}", short_id(&job.job_id), plain(&error)),
-            )
-            .hint(format!("airlock logs {} has it", short_id(&job.job_id))));
+            return Err(unwritten(job, &error));
         }
         let circumstances = Circumstances { gaps: &self.gaps, stopped_by_us: self.steering.has_asked() };
         let Some(verdict) = judge(job, circumstances) else {
@@ -222,8 +230,28 @@ impl Relay<'_> {
             }
         }
         // The job's own status stands, unless it would say that all is well.
-        let status = if unwritten.is_some() && verdict.status == 0 { OWN_TROUBLE } else { verdict.status };
+        let status = if !result_stands && verdict.status == 0 { OWN_TROUBLE } else { verdict.status };
         Ok(self.steering.ending(job, status))
+    }
+
+    // False when it was asked for and could not be written.
+    fn write_result(&self, job: &api::Job) -> bool {
+        match self.options.result.as_ref().map(|result| result.write(job)) {
+            Some(Err(failure)) => {
+                self.session.report(&failure);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    // Of a job whose first bytes cannot be written it would often be wrong to say that it runs on: it has ended meanwhile.
+    async fn end_within_a_moment(&self) -> Option<api::Job> {
+        let ended = self.session.client.wait(&self.job.job_id, Some(MOMENT), Duration::ZERO);
+        match tokio::time::timeout(LAST_WORDS, ended).await {
+            Ok(Ok((job, true))) => Some(job),
+            _ => None,
+        }
     }
 
     async fn leave(&mut self, farewell: Farewell) -> Ending {

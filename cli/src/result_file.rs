@@ -1,39 +1,36 @@
-//! `--result FILE`: the job object for scripts, replaced as a whole so that no reader sees half of it.
+//! `--result FILE`: the job object for scripts.
 
-use crate::{failure::Failure, present::json, sentences::plain};
+use crate::{failure::Failure, present::json, sentences::plain, whole_file::WholeFile};
 use airlock_client::api;
 use std::{
-    ffi::OsString,
-    fs::{self, File},
-    io::{self, Write},
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
 /// Where the job object goes.
 #[derive(Debug)]
 pub struct ResultFile {
-    file: PathBuf,
-    temporary: PathBuf,
+    named: PathBuf,
+    whole: WholeFile,
 }
 
 impl ResultFile {
     /// Proves that the file can be written, before there is a job whose result could get lost.
     ///
     /// # Errors
-    /// A folder that takes no files.
+    /// A folder that takes no files, or something else than a file.
     pub fn prepare(file: &Path) -> Result<Self, Failure> {
-        let Some(name) = file.file_name() else {
-            return Err(
-                Failure::usage(format!("result '{}' is not the name of a file", file.display())).field("result")
-            );
-        };
-        let mut temporary = OsString::from(".");
-        temporary.push(name);
-        temporary.push(format!(".{}", std::process::id()));
-        let result = ResultFile { file: file.to_owned(), temporary: file.with_file_name(temporary) };
-        let probe = File::create(&result.temporary).and_then(|_| fs::remove_file(&result.temporary));
-        probe.map_err(|error| result.failure(&error).hint("nothing was started"))?;
-        Ok(result)
+        let named = file.to_owned();
+        let prepared = WholeFile::at(file).and_then(|whole| whole.probe().map(|()| whole));
+        match prepared {
+            Ok(whole) => Ok(ResultFile { named, whole }),
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                let message =
+                    format!("result '{}' is not an ordinary file, which it would be replaced by", file.display());
+                Err(Failure::usage(message).hint("name a file, such as job.json").field("result"))
+            }
+            Err(error) => Err(cannot_write(file, &error).hint("nothing was started")),
+        }
     }
 
     /// Puts the job as it stands in place.
@@ -41,21 +38,11 @@ impl ResultFile {
     /// # Errors
     /// When the disk does not take it; what was there stays.
     pub fn write(&self, job: &api::Job) -> Result<(), Failure> {
-        let replace = || -> io::Result<()> {
-            let mut file = File::create(&self.temporary)?;
-            file.write_all(json::job_line(job).as_bytes())?;
-            file.write_all(b"\n")?;
-            drop(file);
-            fs::rename(&self.temporary, &self.file)
-        };
-        replace().map_err(|error| {
-            // A leftover would only confuse; the first error is the one that counts.
-            let _ = fs::remove_file(&self.temporary);
-            self.failure(&error)
-        })
+        let line = json::job_line(job) + "\n";
+        self.whole.replace(line.as_bytes()).map_err(|error| cannot_write(&self.named, &error))
     }
+}
 
-    fn failure(&self, error: &io::Error) -> Failure {
-        Failure::new("ABORTED", format!("cannot write the result to {}: {}", self.file.display(), plain(error)))
-    }
+fn cannot_write(file: &Path, error: &io::Error) -> Failure {
+    Failure::new("ABORTED", format!("cannot write the result to {}: {}", file.display(), plain(error)))
 }

@@ -26,7 +26,9 @@ fn failed_at_once(job: &api::Job) -> bool {
     else {
         return false;
     };
+    // Who is killed by a signal was not looking for a file.
     job.state() == api::JobState::Failed
+        && job.exit.as_ref().is_none_or(|exit| exit.signal.is_none())
         && job.cwd.is_empty()
         && job.input.is_none()
         && time::between(started, ended) < AT_ONCE

@@ -1,11 +1,10 @@
 //! The configuration file: contexts, read with positions in errors, changed without touching anybody's comments.
 
-use crate::failure::Failure;
+use crate::{failure::Failure, whole_file::WholeFile};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
-    env, fs,
-    io::{self, Write},
+    env, fs, io,
     path::{Path, PathBuf},
 };
 
@@ -64,6 +63,10 @@ impl Contexts {
         match fs::read_to_string(file) {
             Ok(text) => Self::parse(&text, file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(Failure::new("FAILED_PRECONDITION", format!("{} is not UTF-8 text", file.display()))
+                    .hint("save it as such"))
+            }
             Err(error) => Err(cannot("read", file, &error)),
         }
     }
@@ -145,7 +148,7 @@ pub fn add(file: &Path, name: &str, context: Context) -> Result<(), Failure> {
 pub fn remove(file: &Path, name: &str) -> Result<bool, Failure> {
     let mut wanted = Contexts::load(file)?;
     if wanted.context.remove(name).is_none() {
-        return Err(wanted.unknown(name, file));
+        return Err(wanted.unknown(name, file).hint("airlock context lists what there is"));
     }
     let was_current = wanted.current.as_deref() == Some(name);
     if was_current {
@@ -186,24 +189,10 @@ fn change(file: &Path, wanted: &Contexts, edit: impl FnOnce(&str) -> String) -> 
         )
         .hint("edit it by hand"));
     }
-    replace(file, &edited).map_err(|error| cannot("write", file, &error))
-}
-
-fn replace(file: &Path, text: &str) -> io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let temporary = folder.join(format!(".config.toml.{}", std::process::id()));
-    let written = (|| {
-        let mut new = fs::File::create(&temporary)?;
-        new.write_all(text.as_bytes())?;
-        new.sync_all()?;
-        fs::rename(&temporary, file)
-    })();
-    if written.is_err() {
-        // The first error counts; a leftover is harmless.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
+    let written = fs::create_dir_all(file.parent().unwrap_or(Path::new(".")))
+        .and_then(|()| WholeFile::at(file))
+        .and_then(|whole| whole.replace_durably(edited.as_bytes()));
+    written.map_err(|error| cannot("write", file, &error))
 }
 
 fn with_current(text: &str, name: Option<&str>) -> String {

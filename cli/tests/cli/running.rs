@@ -116,6 +116,39 @@ fn a_result_file_that_cannot_be_written_starts_nothing() {
 }
 
 #[test]
+fn a_result_goes_into_files_alone_and_leaves_devices_as_they_are() {
+    let fake = Fake::start();
+    let finished = airlock(&fake, &["run", "--result", "/dev/null", "x"]);
+    let said =
+        "result '/dev/null' is not an ordinary file, which it would be replaced by; name a file, such as job.json";
+    assert_eq!((finished.code(), finished.stderr), (125, format!("airlock: {said}\n")));
+    assert!(fake.state.lock().starts.is_empty());
+}
+
+#[test]
+fn a_job_whose_output_cannot_be_written_is_not_said_to_run_on_when_it_has_ended() {
+    let fake = Fake::start();
+    let into_a_full_device = || {
+        let mut call = command(&fake, fake.port, &["run", "x"]);
+        call.stdout(std::fs::File::options().write(true).open("/dev/full").unwrap());
+        call.output().unwrap()
+    };
+    fake.state.script(vec![Step::Out(b"out".to_vec()), Step::End(Ending::code(0))]);
+    let ended = into_a_full_device();
+    assert_eq!(
+        (ended.status.code(), String::from_utf8(ended.stderr).unwrap().as_str()),
+        (
+            Some(125),
+            "airlock: cannot write the output of job 00000001: no space left on device; airlock logs 00000001 has it\n"
+        )
+    );
+    fake.state.script(vec![Step::Out(b"out".to_vec()), Step::UntilStopped { stubborn: false }]);
+    let left = into_a_full_device();
+    let said = String::from_utf8(left.stderr).unwrap();
+    assert!(left.status.code() == Some(122) && said.contains("job 00000002 runs on\n"), "{said}");
+}
+
+#[test]
 fn output_that_is_missing_turns_success_into_123_and_is_named() {
     let fake = Fake::start();
     fake.state.script(vec![
@@ -165,6 +198,13 @@ fn the_hint_about_files_appears_only_where_the_jobs_directory_was_certainly_empt
     let attached = screen(&["attach", "last"]);
     assert!(attached.contains("airlock: job 00000002 on build1 has ended; this is its output"), "{attached}");
     assert!(!attached.contains("hint") && !attached.contains("Ctrl"), "{attached}");
+    fake.state.script(vec![Step::End(Ending::signal(JobState::Failed, 9))]);
+    let killed = spawn(on_a_terminal(&command(&fake, fake.port, &["run", "make"]))).finish().text();
+    assert!(
+        killed.contains("was killed by SIGKILL") && !killed.contains("hint"),
+        "no file would have helped: {killed}"
+    );
+    fake.state.script(vec![Step::End(Ending::code(2))]);
     fake.state.lock().standard_cwd = vec!["/srv/src".into()];
     assert!(!screen(&["run", "make"]).contains("hint"), "/srv/src may be the default");
     fake.state.lock().no_fresh_cwd = true;

@@ -88,3 +88,31 @@ fn values_with_quotes_and_backslashes_survive() {
     add(&file, "x", Context { certs: certs.clone(), ..context("x") }).unwrap();
     assert_eq!(Contexts::load(&file).unwrap().context["x"].certs, certs);
 }
+
+#[test]
+fn a_configuration_that_is_a_link_stays_one() {
+    let (folder, file) = in_a_file(FILE);
+    let link = folder.path().join("config.toml");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    set_current(&link, "via-tunnel").unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(Contexts::load(&file).unwrap().current.as_deref(), Some("via-tunnel"));
+    assert!(
+        set_current(Path::new("/dev/null"), "x").is_err() && add(Path::new("/dev/null"), "x", context("x")).is_err()
+    );
+}
+
+#[test]
+fn who_wants_a_context_away_is_not_told_to_make_it() {
+    let (_folder, file) = in_a_file(FILE);
+    let failure = remove(&file, "nope").unwrap_err().to_string();
+    assert!(failure.ends_with("which has build1, via-tunnel; airlock context lists what there is"), "{failure}");
+}
+
+#[test]
+fn a_file_that_is_not_text_is_told_so() {
+    let (_folder, file) = in_a_file("");
+    fs::write(&file, b"\xff\xfe").unwrap();
+    let failure = Contexts::load(&file).unwrap_err().to_string();
+    assert!(failure.ends_with("config.toml is not UTF-8 text; save it as such"), "{failure}");
+}
