@@ -95,14 +95,13 @@ fn converse(cli: &Cli, format: Format) -> Result<Ending, Failure> {
 }
 
 fn not_understood(error: &clap::Error) -> Ending {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        let text = error.render();
-        return match talk::data(text.to_string().trim_end()) {
-            Ok(()) => DONE,
-            Err(failure) => Ending::Status(failure.exit_status()),
-        };
-    }
-    let failure = usage::refused(error);
+    let failure = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match talk::data(error.render().to_string().trim_end()) {
+            Ok(()) => return DONE,
+            Err(failure) => failure,
+        },
+        _ => usage::refused(error),
+    };
     let format = if wants_json() { Format::Json } else { Format::Text };
     talk::report(&failure, format, false);
     Ending::Status(OWN_TROUBLE)

@@ -119,7 +119,8 @@ fn count(what: &str, field: &str, text: &str) -> Result<u64, Failure> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(bad_value(what, field, text, error));
     }
-    text.parse().map_err(|_| bad_value(what, field, text, UnitError { fault: "is too large", ..error }))
+    let too_large = UnitError { fault: "is too large", hint: "the most is 18446744073709551615" };
+    text.parse().map_err(|_| bad_value(what, field, text, too_large))
 }
 
 fn output_full(text: Option<&str>) -> Result<api::OutputFull, Failure> {

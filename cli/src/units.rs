@@ -18,7 +18,8 @@ const DURATION_HINT: &str = "use a number with s, m, h or d, such as 90s or 1h30
 /// Bytes: `512K`, `1.5G`, `64MiB`, or a bare number. Units are powers of 1024; `KB`, `MB`, `GB` are refused as ambiguous.
 pub fn size(text: &str) -> Result<u64, UnitError> {
     let not_a_size = UnitError { fault: "is not a size", hint: SIZE_HINT };
-    let (number, unit) = split_number(text).ok_or(not_a_size)?;
+    let too_large = UnitError { fault: "is too large", hint: "the most is 16777215T" };
+    let (number, unit) = split_number(text, not_a_size, too_large)?;
     let unit = unit.to_ascii_uppercase();
     let shift = match unit.as_str() {
         "" | "B" => 0,
@@ -37,13 +38,14 @@ pub fn size(text: &str) -> Result<u64, UnitError> {
     if shift == 0 && number.has_fraction() {
         return Err(UnitError { fault: "is not a whole number of bytes", hint: SIZE_HINT });
     }
-    number.times(1 << shift).ok_or(UnitError { fault: "is too large", hint: "the most is 16777215T" })
+    number.times(1 << shift).ok_or(too_large)
 }
 
 /// Cores: `2`, `1.5`, `50%`. More than none, and at most 100000.
 pub fn cores(text: &str) -> Result<f64, UnitError> {
     let not_cpu = UnitError { fault: "is not an amount of processor time", hint: CPU_HINT };
-    let (number, unit) = split_number(text).ok_or(not_cpu)?;
+    let too_large = UnitError { fault: "is too large", hint: "the most is 100000 cores" };
+    let (number, unit) = split_number(text, not_cpu, too_large)?;
     let cores = match unit {
         "" => number.as_f64(),
         "%" => number.as_f64() / 100.0,
@@ -53,7 +55,7 @@ pub fn cores(text: &str) -> Result<f64, UnitError> {
         return Err(UnitError { fault: "is no processor time at all", hint: CPU_HINT });
     }
     if cores > 100_000.0 {
-        return Err(UnitError { fault: "is too large", hint: CPU_HINT });
+        return Err(too_large);
     }
     Ok(cores)
 }
@@ -66,7 +68,7 @@ pub fn duration(text: &str) -> Result<Duration, UnitError> {
     let mut rest = text;
     let mut smallest = u64::MAX;
     loop {
-        let (number, after) = split_number(rest).ok_or(not_a_duration)?;
+        let (number, after) = split_number(rest, not_a_duration, too_long)?;
         let length = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
         let (unit, after) = after.split_at(length);
         let factor: u64 = match unit {
@@ -120,19 +122,23 @@ impl Decimal {
 }
 
 // Digits with at most one point between them, and what follows. At most 18 digits, so that nothing overflows.
-fn split_number(text: &str) -> Option<(Decimal, &str)> {
+fn split_number(text: &str, no_number: UnitError, too_large: UnitError) -> Result<(Decimal, &str), UnitError> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, rest) = text.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let pointed = number.contains('.');
     if whole.is_empty() || (pointed && fraction.is_empty()) || fraction.contains('.') {
-        return None;
+        return Err(no_number);
+    }
+    let whole = whole.trim_start_matches('0');
+    if whole.len() > 18 {
+        return Err(too_large);
     }
     if whole.len() + fraction.len() > 18 {
-        return None;
+        return Err(no_number);
     }
-    let digits = format!("{whole}{fraction}").parse().ok()?;
-    Some((Decimal { digits, scale: u32::try_from(fraction.len()).ok()? }, rest))
+    let digits = format!("0{whole}{fraction}").parse().map_err(|_| no_number)?;
+    Ok((Decimal { digits, scale: u32::try_from(fraction.len()).map_err(|_| no_number)? }, rest))
 }
 
 #[cfg(test)]

@@ -107,6 +107,14 @@ pub struct ListArgs {
     pub wide: bool,
 }
 
+impl ListArgs {
+    /// Whether they leave out jobs for another reason than age and number.
+    pub fn selects(&self) -> bool {
+        let texts = [&self.name, &self.owner, &self.profile, &self.since, &self.until, &self.command];
+        self.live || !self.state.is_empty() || texts.iter().any(|text| text.is_some())
+    }
+}
+
 /// `airlock stop`
 #[derive(Args, Debug)]
 pub struct StopArgs {

@@ -122,11 +122,19 @@ async fn that_side(client: &Client, findings: &mut Findings) {
         }
         Err(error) => {
             let what = if matches!(error, Error::Refused { .. }) { "tls" } else { "server" };
-            let stands_still = matches!(error, Error::Unreachable(DialError::NotListening { .. }));
+            let remedy = match &error {
+                Error::Unreachable(DialError::NotListening { .. }) => {
+                    Some("on the server: systemctl status airlock-frontend")
+                }
+                Error::Unreachable(DialError::Resolve { .. }) => {
+                    Some("write the server's whole name or its address; getent hosts NAME asks as airlock does")
+                }
+                _ => None,
+            };
             let failure = sentences::explain(client, error);
-            match stands_still {
-                true => findings.fail_as(what, &failure.hint("on the server: systemctl status airlock-frontend")),
-                false => findings.fail_as(what, &failure),
+            match remedy {
+                Some(remedy) => findings.fail_as(what, &failure.hint(remedy)),
+                None => findings.fail_as(what, &failure),
             }
             return;
         }

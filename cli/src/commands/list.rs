@@ -102,7 +102,9 @@ pub fn states(words: &[String]) -> Result<Vec<i32>, Failure> {
 }
 
 fn summary(place: &str, args: &ListArgs, jobs: &[api::Job], more: bool, several_owners: bool) -> String {
+    let is_filtered = args.selects();
     let count = match jobs.len() {
+        0 if is_filtered => "no such jobs".to_owned(),
         0 => "no jobs".to_owned(),
         1 => "1 job".to_owned(),
         count => format!("{count} jobs"),
@@ -113,8 +115,11 @@ fn summary(place: &str, args: &ListArgs, jobs: &[api::Job], more: bool, several_
     };
     let further = if more {
         "; there are more: a larger -n shows them".to_owned()
-    } else if args.all {
+    } else if args.all || args.live {
+        // No job that lives is left out for its age.
         String::new()
+    } else if is_filtered {
+        "; older than 7 days: the same with --all".to_owned()
     } else {
         "; older than 7 days: airlock list --all".to_owned()
     };

@@ -59,7 +59,11 @@ fn state(job: &api::Job, now: Timestamp, paint: Paint) -> String {
 fn exit(job: &api::Job) -> Option<String> {
     let end = JobEnd::of(job)?;
     let mut text = match (&job.exit, end) {
-        (_, JobEnd::NotStarted(status)) => format!("never ran (status {status})"),
+        (_, JobEnd::NotStarted(status)) => {
+            let step = job.start_error.as_ref().map(|error| sanitize(&error.step)).filter(|step| !step.is_empty());
+            let step = step.map_or(String::new(), |step| format!(", step {step}"));
+            format!("never ran (status {status}{step})")
+        }
         (_, JobEnd::Lost) => "not known".to_owned(),
         (Some(api::Exit { signal: Some(signal), core_dumped, .. }), end) => {
             let core = if *core_dumped { ", core dumped" } else { "" };
@@ -79,9 +83,8 @@ fn exit(job: &api::Job) -> Option<String> {
 
 fn because(job: &api::Job) -> String {
     let mut facts = Vec::new();
-    if let Some(error) = &job.start_error {
+    if let Some(error) = job.start_error.as_ref().filter(|error| !error.message.is_empty()) {
         facts.push(sanitize(&error.message).into_owned());
-        facts.push(format!("step {}", sanitize(&error.step)));
     }
     if !job.lost_reason.is_empty() {
         facts.push(sanitize(&job.lost_reason).into_owned());

@@ -5,12 +5,11 @@ use airlock_client::{JobEnd, api, is_live, short_id, state_word};
 use jiff::Timestamp;
 use std::io::{self, IsTerminal};
 
-/// The narrowest a column of free text is cut to.
-const NARROWEST: usize = 8;
-/// Columns of free text, in the order in which they give way.
-const GIVING: [&str; 4] = ["COMMAND", "NAME", "OWNER", "PROFILE"];
+/// Columns of free text in the order in which they give way, and down to which width. A long name does not take the room of
+/// commands, and of a command less than this tells nothing.
+const GIVING: [(&str, usize); 5] = [("NAME", 20), ("COMMAND", 12), ("NAME", 8), ("OWNER", 8), ("PROFILE", 8)];
 /// Columns left out, in this order, when even the narrowest table is too wide.
-const DISPENSABLE: [&str; 4] = ["PROFILE", "STARTED", "OWNER", "TIME"];
+const DISPENSABLE: [&str; 5] = ["PROFILE", "STARTED", "OWNER", "TIME", "NAME"];
 
 /// How a table may look.
 #[derive(Clone, Copy, Debug)]
@@ -99,11 +98,11 @@ fn fit(rows: &mut [Vec<String>], terminal: Option<usize>) -> Vec<usize> {
             rows.iter_mut().for_each(|row| drop(row.remove(column)));
         }
     }
-    let (mut widths, narrowest) = (natural_widths(rows), narrowest_widths(rows));
-    for title in GIVING {
+    let mut widths = natural_widths(rows);
+    for (title, least) in GIVING {
         let Some(column) = column(rows, title) else { continue };
         let excess = (widths.iter().sum::<usize>() + separators(rows)).saturating_sub(terminal);
-        widths[column] = widths[column].saturating_sub(excess).max(narrowest[column]);
+        widths[column] = widths[column].saturating_sub(excess).max(widths[column].min(least));
     }
     widths
 }
@@ -122,12 +121,10 @@ fn natural_widths(rows: &[Vec<String>]) -> Vec<usize> {
 }
 
 fn narrowest_widths(rows: &[Vec<String>]) -> Vec<usize> {
-    let giving = |column: usize| rows.first().is_some_and(|header| GIVING.contains(&header[column].as_str()));
-    natural_widths(rows)
-        .into_iter()
-        .enumerate()
-        .map(|(column, width)| if giving(column) { width.min(NARROWEST) } else { width })
-        .collect()
+    let header = rows.first().map(Vec::as_slice).unwrap_or_default();
+    let least = |title: &String| GIVING.iter().filter(|(giving, _)| giving == title).map(|(_, least)| *least).min();
+    let widths = natural_widths(rows).into_iter().zip(header);
+    widths.map(|(width, title)| least(title).map_or(width, |least| width.min(least))).collect()
 }
 
 fn cut(cell: &str, width: usize) -> String {
@@ -217,6 +214,19 @@ mod tests {
         }
         assert!(table(std::slice::from_ref(&long), Some(100), false).ends_with('…'));
         assert!(!table(&[long], None, false).contains('…'));
+    }
+
+    #[test]
+    fn a_narrow_terminal_loses_columns_before_its_commands_say_nothing() {
+        let long = job("a-rather-long-name-of-a-job", &"word ".repeat(50));
+        for width in 43..200 {
+            let text = table(std::slice::from_ref(&long), Some(width), true);
+            let row = text.lines().nth(1).unwrap();
+            assert!(columns_of(row) <= width, "{width}: {row}");
+            assert!(row.contains("out-of-memory   137") && row.contains("  word word w"), "{width}: {row}");
+        }
+        let text = table(&[long], Some(100), false);
+        assert!(text.contains("  a-rather-long-name-…  "), "a long name leaves room for commands: {text}");
     }
 
     #[test]

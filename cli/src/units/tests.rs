@@ -38,6 +38,19 @@ fn what_is_no_size_is_refused() {
 }
 
 #[test]
+fn a_number_that_is_too_large_is_told_so_and_zeros_before_it_do_not_count() {
+    for text in ["16777216T", "99999999999999999999G", "99999999999999999999"] {
+        assert_eq!(size(text).unwrap_err().fault, "is too large", "{text}");
+    }
+    assert_eq!(duration("99999999999999999999s").unwrap_err().hint, "the most is 36500d");
+    for text in ["100001", "99999999999999999999"] {
+        assert_eq!(cores(text).unwrap_err().hint, "the most is 100000 cores", "{text}");
+    }
+    assert_eq!(size("00000000000000000000512K"), Ok(512 << 10));
+    assert_eq!(cores("00000000000000000000.5"), Ok(0.5));
+}
+
+#[test]
 fn a_percentage_is_of_one_core_and_a_bare_number_is_cores() {
     for (text, expected) in [("50%", 0.5), ("150%", 1.5), ("2", 2.0), ("1.5", 1.5), ("0.25", 0.25)] {
         assert_eq!(cores(text), Ok(expected), "{text}");

@@ -2,7 +2,7 @@
 
 use crate::{
     fake::Fake,
-    harness::{airlock, airlock_with_input},
+    harness::{airlock, airlock_with_input, command},
 };
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -142,6 +142,19 @@ fn help_and_version_are_data_and_no_error() {
         let finished = airlock(&fake, words);
         assert_eq!((finished.code(), finished.stderr.as_str()), (0, ""), "{words:?}");
         assert!(!finished.stdout.is_empty());
+    }
+}
+
+#[test]
+fn no_answer_is_lost_in_silence_when_nothing_takes_it() {
+    let fake = Fake::start();
+    for words in [&["--help"][..], &["--version"], &["help", "files"], &["completions", "bash"], &["list"]] {
+        let mut call = command(&fake, fake.port, words);
+        call.stdout(std::fs::File::options().write(true).open("/dev/full").unwrap());
+        let ended = call.output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        let whole = "airlock: cannot write to standard output: no space left on device\n";
+        assert_eq!((ended.status.code(), said.as_str()), (Some(125), whole), "{words:?}");
     }
 }
 

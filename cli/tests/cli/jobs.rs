@@ -85,6 +85,9 @@ fn an_empty_list_names_the_server_as_it_calls_itself() {
     let fake = Fake::start();
     let text = airlock(&fake, &["list"]).text();
     assert_eq!(text, "no jobs on build1; older than 7 days: airlock list --all\n");
+    let none = |words: &[&str]| airlock(&fake, words).text();
+    assert_eq!(none(&["list", "--name", "x"]), "no such jobs on build1; older than 7 days: the same with --all\n");
+    assert_eq!(none(&["list", "--live"]), "no such jobs on build1\n", "no age leaves out a live job");
     let none = airlock(&fake, &["wait", "--any"]);
     assert_eq!(none.stderr, "airlock: you have no live job on build1 to wait for\n");
 }

@@ -100,3 +100,21 @@ fn a_job_of_a_profile_with_a_command_of_its_own_is_called_by_the_profile() {
     let text = card(&fixed, Timestamp::from_second(1_000_372).unwrap(), Paint::plain());
     assert_eq!(text.lines().next(), Some("● 3f9a1c2e  the command of profile deploy-web"));
 }
+
+#[test]
+fn a_job_that_never_ran_says_at_which_step_and_ends_with_what_to_do() {
+    let message = "no program './x' in the job's directory; airlock help files says how files get there";
+    let never = api::Job {
+        state: api::JobState::Error.into(),
+        exit_status: Some(127),
+        exit: None,
+        oom_kills: 0,
+        start_error: Some(api::StartError { step: "exec".into(), errno: 2, message: message.into() }),
+        ..job()
+    };
+    let text = text(&never);
+    assert!(
+        text.lines().any(|line| line == format!("       exit  never ran (status 127, step exec): {message}")),
+        "{text}"
+    );
+}
