@@ -95,7 +95,8 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// Reads `NAME.pem`, or `NAME.crt`, `NAME.key` and `ca.crt`, from `folder`. A `NAME.crt` is preferred when both exist.
+    /// Reads `NAME.pem`, or `NAME.crt`, `NAME.key` and `ca.crt`, from `folder`. A `NAME.crt` is preferred when both exist; where
+    /// its `NAME.key` is not there, key and authorities are those of `NAME.pem`.
     ///
     /// # Errors
     /// [`IdentityError`] when a file is missing, unreadable, empty, or when the key can be read by others.
@@ -104,12 +105,15 @@ impl Identity {
         if name.is_empty() || name.starts_with('.') || !name.chars().all(allowed) {
             return Err(IdentityError::Name(name.to_owned()));
         }
-        let certificate = folder.join(format!("{name}.crt"));
+        let [certificate, key, whole] = ["crt", "key", "pem"].map(|kind| folder.join(format!("{name}.{kind}")));
+        if certificate.exists() && !key.exists() && whole.exists() {
+            // Renewed: the request was made with the key in NAME.pem, and what came back is a NAME.crt.
+            let renewed = certificates(&certificate, &read(&certificate)?)?;
+            return Ok(Identity { chain: renewed, ..Self::from_single_file(name, &whole)? });
+        }
         if certificate.exists() {
-            let key = folder.join(format!("{name}.key"));
             return Self::from_files(name, &certificate, &key, &folder.join("ca.crt"));
         }
-        let whole = folder.join(format!("{name}.pem"));
         if whole.exists() {
             return Self::from_single_file(name, &whole);
         }

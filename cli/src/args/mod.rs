@@ -29,7 +29,7 @@ use std::path::PathBuf;
                   124 deadline; 125 airlock's own trouble; 126/127 not executable/not found; 128+n ended by signal n.\n\
                   Variables: AIRLOCK_SERVER AIRLOCK_SERVER_NAME AIRLOCK_IDENTITY AIRLOCK_CERTS AIRLOCK_CONTEXT AIRLOCK_CONFIG \
                   AIRLOCK_FORMAT, and AIRLOCK_CA for certs; an option stands above its variable, a variable above the context.\n\
-                  Input and results without a shared disk: airlock help files"
+                  Input and results without a shared disk: airlock help files; what programs read: airlock help json"
 )]
 pub struct Cli {
     /// Where and who.
@@ -122,7 +122,7 @@ pub enum Command {
     /// Write manual pages into a folder
     #[command(hide = true)]
     Man(ManArgs),
-    /// Explain a command or a topic (files)
+    /// Explain a command or a topic (files, json)
     Help(HelpArgs),
 }
 

@@ -62,6 +62,6 @@ pub struct ManArgs {
 /// `airlock help`
 #[derive(Args, Debug)]
 pub struct HelpArgs {
-    /// A command, or: files
+    /// A command, or: files, json
     pub topic: Vec<String>,
 }

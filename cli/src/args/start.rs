@@ -36,7 +36,7 @@ pub struct JobArgs {
     /// Profile to run in; airlock whoami lists yours
     #[arg(long, value_name = "PROFILE")]
     pub profile: Option<String>,
-    /// Directory to run in, if the profile lets it; else a fresh and empty one
+    /// Directory to run in, if the profile lets it; else the profile's default, as a rule a fresh and empty one
     #[arg(short = 'w', long, visible_alias = "workdir", value_name = "DIR")]
     pub cwd: Option<String>,
     /// Set a variable, or take its value from here

@@ -33,13 +33,45 @@ Where the operator allows a directory of the host to your profile: airlock run -
 Variables: --env NAME=VALUE, --env NAME (its value here), --env-file FILE
 ";
 
+const JSON: &str = r#"Answers for programs: --format json, or AIRLOCK_FORMAT=json
+
+Answers are on standard output, one object a line, and so is each error on standard error:
+
+    {"error":{"code":"INVALID_ARGUMENT","field":"limits.memory","message":"…","hint":"…","request_id":"…"}}
+
+code is that of gRPC, message says what failed, hint what to do; field, hint and request_id may be absent.
+Exit statuses are those of text (airlock --help).
+
+    status, list, wait, stop, signal, archive    the job, as message Job of airlock/v1/airlock.proto names it
+    run, attach                                  the job's own bytes; the job itself: --result FILE
+    start, run -d                                {"job_id":"…"}
+    delete                                       {"job_id":"…","deleted":true}; false with --dry-run
+    logs                                         {"job_id":"…","stream":"stdout","seq":0,"offset":0,"time":"…","text":"…"}
+                                                 with "base64" instead of "text" where the bytes are not UTF-8,
+                                                 or {"job_id":"…","gap":{"from":0,"to":9,"reason":"…"}}
+    whoami                                       as message WhoAmIResponse; "default" marks the profile you get unasked
+    doctor                                       {"failed":0,"warnings":0,"checks":[{"verdict":"ok","check":"…","message":"…"}]}
+                                                 verdict is ok, warn or FAIL; "hint" is what to do
+    context                                      {"name":"…","current":true,"server":"…"}; remove: {"name":"…","removed":true}
+    certs                                        the certificate, request, authority or list that was made, with its "file"
+    -v, on standard error                        {"settings":{"server":{"value":"…","source":"…"},…}}
+
+Numbers are numbers, also 64-bit ones. Times are RFC 3339 in UTC. What does not apply is left out, never null.
+A job's state is one of: queued running stopping finished failed stopped timed-out out-of-memory error lost.
+A field once published keeps its name and meaning; new ones may come.
+"#;
+
+const TOPICS: [(&str, &str); 2] = [("files", FILES), ("json", JSON)];
+
 /// Explains a command or a topic.
 ///
 /// # Errors
 /// A topic that there is not.
 pub fn help(args: &HelpArgs) -> Result<Ending, Failure> {
-    if args.topic.iter().map(String::as_str).eq(["files"]) {
-        data(FILES.trim_end())?;
+    if let [word] = args.topic.as_slice()
+        && let Some((_, text)) = TOPICS.iter().find(|(topic, _)| topic == word)
+    {
+        data(text.trim_end())?;
         return Ok(DONE);
     }
     let mut command = Cli::command();
@@ -48,7 +80,7 @@ pub fn help(args: &HelpArgs) -> Result<Ending, Failure> {
     for word in &args.topic {
         chosen = chosen.find_subcommand_mut(word).ok_or_else(|| {
             Failure::usage(format!("no help on '{}'", args.topic.join(" ")))
-                .hint("airlock --help lists the commands; another topic is: files")
+                .hint("airlock --help lists the commands; other topics are: files, json")
         })?;
     }
     data(chosen.render_long_help().to_string().trim_end())?;

@@ -102,6 +102,19 @@ fn doctor_says_when_no_executor_ever_came_and_nothing_of_what_only_it_can_promis
 }
 
 #[test]
+fn doctor_says_what_to_do_about_a_name_that_nobody_knows() {
+    let fake = Fake::start();
+    let found = airlock(&fake, &["--server", "nowhere.invalid", "doctor"]);
+    let text = found.text();
+    assert_eq!(found.code(), 1);
+    assert!(text.contains("FAIL  server        no address is known for nowhere.invalid:7443"), "{text}");
+    assert!(
+        text.contains("\n                    write the server's whole name or its address; getent hosts "),
+        "{text}"
+    );
+}
+
+#[test]
 fn doctor_shows_what_the_server_warns_of() {
     let fake = Fake::start();
     let warning = "policy.toml:9 (ou build): the executor has no profile 'ofline'; correct the rule";
@@ -209,6 +222,8 @@ fn help_explains_files_and_commands_and_knows_its_limits() {
     let fake = Fake::start();
     let files = airlock(&fake, &["help", "files"]);
     assert!(files.code() == 0 && files.text().contains("tar c src | airlock run --stdin"));
+    let json = airlock(&fake, &["help", "json"]);
+    assert!(json.code() == 0 && json.text().contains("\"error\":{\"code\""), "{json:?}");
     assert!(airlock(&fake, &["help", "run"]).text().contains("--memory"));
     assert!(airlock(&fake, &["help", "certs", "sign"]).text().contains("--days"));
     assert_eq!(airlock(&fake, &["help", "nonsense"]).code(), 125);

@@ -43,6 +43,24 @@ fn a_certificate_of_another_authority_is_refused_by_the_server_and_named() {
 }
 
 #[test]
+fn a_certificate_that_renews_the_one_in_a_single_file_works_beside_it() {
+    let fake = Fake::start();
+    let part = |name: &str| fs::read_to_string(fake.folder.path().join(name)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("alice.pem");
+    fs::write(&whole, part("alice.crt") + &part("alice.key") + &part("ca.crt")).unwrap();
+    fs::set_permissions(&whole, fs::Permissions::from_mode(0o600)).unwrap();
+    let list = || airlock(&fake, &["--certs", folder.path().to_str().unwrap(), "list"]);
+    assert_eq!(list().code(), 0);
+    fs::write(folder.path().join("alice.crt"), part("alice.crt")).unwrap();
+    let renewed = list();
+    assert_eq!((renewed.code(), renewed.stderr.as_str()), (0, ""));
+    fake.authority.write_client(folder.path(), "bob", Validity::Past);
+    fs::rename(folder.path().join("bob.crt"), folder.path().join("alice.crt")).unwrap();
+    assert!(list().stderr.contains("do not belong together"), "the certificate beside it is the one that counts");
+}
+
+#[test]
 fn a_server_of_another_authority_is_not_trusted() {
     let fake = Fake::start();
     let folder = tempfile::tempdir().unwrap();
