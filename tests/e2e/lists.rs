@@ -1,6 +1,8 @@
 //! Finding jobs again: lists, filters, references, and how both are shown.
 
-use airlock_e2e::{Job, Outcome, Stack, StackOptions};
+use std::fs;
+
+use airlock_e2e::{Job, Outcome, Stack, StackOptions, Tool, scale, wait_until};
 
 fn ids(outcome: &Outcome) -> Vec<String> {
     outcome.out().lines().map(str::to_owned).collect()
@@ -170,7 +172,11 @@ fn values_of_the_environment_are_shown_and_stored_nowhere() {
     let shown = job.status();
     assert_eq!(shown["env_names"], serde_json::json!(["TOKEN"]), "{shown}");
     assert!(!shown.to_string().contains(value));
-    let found = airlock_e2e::Tool::new("grep").args(["-r", "-a", "-l", value, "--"]).arg(stack.path("")).run();
+    // What is emptied and removed while it is searched would make the search fail.
+    wait_until("the directory's end", scale::seconds(30), || {
+        fs::read_dir(stack.path("work")).ok()?.next().is_none().then_some(())
+    });
+    let found = Tool::new("grep").args(["-r", "-a", "-l", value, "--"]).arg(stack.path("")).run();
     assert_eq!(found.code(), Some(1), "found in\n{found}");
 }
 

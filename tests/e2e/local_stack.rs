@@ -59,7 +59,7 @@ fn the_stack_answers_as_the_instructions_say_and_leaves_nothing_behind() {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
     assert!(!mounts.contains(&stack.path("").display().to_string()), "{mounts}");
     stack.up().ends_with(0);
-    let lost = job.status();
+    let lost = job.end();
     assert_eq!(lost["state"], "lost", "its keeper was ended with it: {lost}");
     assert!(lost["lost_reason"].is_string() && lost.get("exit_status").is_none(), "{lost}");
 }

@@ -144,6 +144,7 @@ fn wait_any_answers_with_the_first_end() {
 fn a_live_job_cannot_be_deleted_and_an_ended_one_is_gone_afterwards() {
     let stack = Stack::shared();
     let job = stack.job_sh("echo kept; sleep 1000");
+    job.has_said("kept");
     job.airlock("delete").arg(job.id()).run().says(125, &[job.short()]);
     job.kill();
     assert_eq!(job.stdout(), b"kept\n");
