@@ -1,8 +1,10 @@
 //! A whole Airlock on this machine, made by `deploy/local`, and what tests do to it.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustix::process::{Pid, Signal, getuid, kill_process};
@@ -234,7 +236,8 @@ impl Stack {
         let (folder, home) = folder.unwrap_or_else(|error| panic!("a folder for the stack: {error}"));
         let watchdog = watchdog(&folder);
         let stack = Self { folder, watchdog, home };
-        deploy_local().args(["up", "--prepare", "--port", "0", "--dir"]).arg(&stack.folder).run().ends_with(0);
+        let port = free_port().to_string();
+        deploy_local().args(["up", "--prepare", "--port", &port, "--dir"]).arg(&stack.folder).run().ends_with(0);
         stack
     }
 
@@ -301,6 +304,21 @@ pub fn deploy_local_script() -> PathBuf {
 /// The folder of the programs under test.
 pub fn binaries() -> PathBuf {
     std::env::var_os("AIRLOCK_BIN").map_or_else(|| tree().join("target/release"), PathBuf::from)
+}
+
+// Below the range from which the kernel takes ports by itself, held by nobody, and given once: a stack that is only prepared, or
+// whose frontend is down for a moment, does not hold its own, and another one must not take it meanwhile.
+fn free_port() -> u16 {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let somewhere = std::process::id() % 200 * 100;
+    for _ in 0..20_000 {
+        let place = (somewhere + GIVEN.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = 10_000 + u16::try_from(place).unwrap_or_default();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port from 10000 to 29999 is free");
 }
 
 fn tree() -> &'static Path {
