@@ -137,7 +137,10 @@ fn a_deadline_holds_while_the_executor_is_dead() {
 #[test]
 fn a_deadline_holds_while_the_executor_is_stopped() {
     let stack = Stack::start();
-    let job = stack.job(&["--timeout", "2s", "--", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"]);
+    // Time enough to set the trap and for the look at it.
+    let timeout = format!("{}s", scale::seconds(4).as_secs());
+    let script = "trap '' TERM; echo ready; while :; do sleep 1; done";
+    let job = stack.job(&["--timeout", &timeout, "--", "sh", "-c", script]);
     job.has_said("ready");
     let pid = job.status()["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a pid");
     stack.signal("executor", Signal::STOP);
@@ -270,7 +273,8 @@ fn a_job_whose_keeper_and_executor_are_killed_is_lost_with_its_output_and_nobody
     stack.airlock("alice").args(["signal", kept.id(), "USR1"]).run().ends_with(0);
     assert_eq!(kept.end()["exit_status"], 7);
     assert_eq!(kept.stdout(), b"ready\nlate\n");
-    assert!(stack.job_groups().is_empty(), "{:?}", stack.job_groups());
+    // They go when the frontend has let the jobs go, a moment after it has told their ends.
+    wait_until("the groups' end", scale::seconds(30), || stack.job_groups().is_empty().then_some(()));
 }
 
 // A keeper says in its command line whose it is.
