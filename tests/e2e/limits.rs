@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use airlock_e2e::{Job, Stack, scale, skip};
+use airlock_e2e::{Job, Stack, scale, skip, wait_until};
 
 fn has_controller(job: &Job<'_>, v2: &str, v1: &str) -> bool {
     job.group().folders().iter().any(|folder| folder.join(v2).exists() || folder.to_string_lossy().contains(v1))
@@ -37,10 +37,16 @@ fn every_limit_stands_in_the_jobs_own_group_from_its_first_instruction() {
 fn a_fork_bomb_meets_its_pids_limit_and_harms_nobody() {
     let stack = Stack::shared();
     let bomb = stack.job(&["--pids", "50", "--timeout", "60s", "--", "bash", "-c", "f() { f | f & }; f; sleep 1000"]);
+    wait_until("a fork that its limit refuses", scale::seconds(30), || {
+        let events = bomb.group().limit("pids.events", ("pids", "pids.events"));
+        (events.split_whitespace().nth(1)?.parse::<u64>().ok()? > 0).then_some(())
+    });
     let neighbour = stack.run_sh("for i in 1 2 3 4 5; do /bin/true || exit 1; done; echo unharmed");
     assert_eq!(neighbour.ends_with(0).out(), "unharmed");
-    let processes = bomb.group().processes().len();
-    assert!(processes <= 50, "{processes} processes under a limit of 50");
+    // While some end and others are born the kernel's list may hold both; without a limit it only grows.
+    wait_until("a list of no more than 50 processes", scale::seconds(10), || {
+        (bomb.group().processes().len() <= 50).then_some(())
+    });
     bomb.kill();
     let end = bomb.status();
     let peak = end["usage"]["pids_peak"].as_u64();
@@ -93,7 +99,7 @@ fn a_fifth_of_a_core_is_a_fifth_of_a_core_over_five_seconds() {
     let stack = Stack::quiet();
     let job = stack.job(&["--cpu", "20%", "--", "sh", "-c", "while :; do :; done & while :; do :; done"]);
     // Let the first period pass, in which there was nothing to hold back yet.
-    airlock_e2e::wait_until("it spins", scale::seconds(10), || (job.group().cpu_seconds() > 0.1).then_some(()));
+    wait_until("it spins", scale::seconds(10), || (job.group().cpu_seconds() > 0.1).then_some(()));
     // Other work on this machine can take time away from the job, but nothing may give it more than its share.
     let mut used = 0.0;
     let held = (0..6).any(|_| {
@@ -108,7 +114,8 @@ fn a_fifth_of_a_core_is_a_fifth_of_a_core_over_five_seconds() {
     assert!(held, "never within a tenth of a fifth; at last {used:.3} s of processor time in five seconds");
     let end = job.status();
     assert!(end["usage"]["cpu_seconds"].as_f64().is_some_and(|seconds| seconds >= used), "{end}");
-    assert!(end["usage"]["throttled_seconds"].as_f64().is_some_and(|seconds| seconds > 1.0), "{end}");
+    // How often it was held back by its limit, and not by other work on this machine, nobody can promise.
+    assert!(end["usage"]["throttled_seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{end}");
 }
 
 #[test]
