@@ -70,9 +70,11 @@ fn as_many_variables_as_the_bound_allows_do_not_hold_the_executor_up() {
         });
         let job = Spawn { env: names.map(|name| (name, Vec::new())).collect(), ..spawn(&["true"]) };
         assert!(job.env.len() > 15_000);
-        let begin = std::time::Instant::now();
+        let before = executor.processor_time();
         peer.starts(&job);
-        assert!(begin.elapsed() < airlock_e2e::scale::seconds(1), "the executor was busy for {:?}", begin.elapsed());
+        // Not what a clock says: other work on this machine is nothing that the executor was busy with.
+        let busy = executor.processor_time() - before;
+        assert!(busy < airlock_e2e::scale::seconds(1), "the executor was busy for {busy:?}");
         assert_eq!(peer.ends(job.job), End::Exited(0));
     });
 }

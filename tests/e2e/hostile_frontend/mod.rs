@@ -17,6 +17,7 @@ mod statement;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use airlock_e2e::{Signal, Stack, StackOptions, Tool, scale, wait_until};
 
@@ -106,6 +107,15 @@ impl Executor {
         value.and_then(|kib| kib.parse().ok()).unwrap_or_else(|| panic!("the executor is gone"))
     }
 
+    /// Processor time that it has used.
+    pub fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.stack.pid("executor"))).unwrap_or_default();
+        let fields: Vec<&str> = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect()).unwrap_or_default();
+        // utime and stime, the fourteenth and fifteenth field, in ticks of a hundredth of a second.
+        let ticks = fields.get(11..13).and_then(|both| both.iter().map(|n| n.parse::<u64>().ok()).sum::<Option<u64>>());
+        Duration::from_millis(10 * ticks.unwrap_or_else(|| panic!("the executor is gone")))
+    }
+
     /// Bytes of the audit trail.
     pub fn audit_bytes(&self) -> u64 {
         fs::metadata(self.stack.path("audit/audit.jsonl")).map_or(0, |file| file.len())
@@ -158,10 +168,14 @@ impl Drop for Executor {
 #[derive(Debug)]
 pub struct Mounted(PathBuf);
 
+/// Held where a mount of this host comes or goes, and by who compares a job's mounts with the host's.
+pub static MOUNTING: Mutex<()> = Mutex::new(());
+
 impl Mounted {
     /// `mount` with these words, over this path.
     #[track_caller]
     pub fn over(path: impl AsRef<Path>, words: &[&str]) -> Self {
+        let _turn = MOUNTING.lock().unwrap_or_else(PoisonError::into_inner);
         Tool::new("mount").args(words).arg(path.as_ref()).run().ends_with(0);
         Self(path.as_ref().to_owned())
     }
@@ -174,6 +188,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
+        let _turn = MOUNTING.lock().unwrap_or_else(PoisonError::into_inner);
         // Lazily: an executor may still have a file open there.
         drop(std::process::Command::new("umount").arg("--lazy").arg(&self.0).status());
     }

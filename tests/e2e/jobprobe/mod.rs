@@ -6,12 +6,13 @@ mod comparison;
 mod mounts;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
-use airlock_e2e::{Stack, StackOptions, binaries, probe};
+use airlock_e2e::{Stack, StackOptions, Tool, binaries, probe};
 use serde_json::Value;
 
+use crate::hostile_frontend::MOUNTING;
 use comparison::Given;
 
 #[test]
@@ -56,13 +57,10 @@ fn with_named_users() -> Stack {
 fn installed(stack: &Stack) -> String {
     let path = stack.path("bin/airlock-jobprobe");
     if !path.exists() {
-        // Written apart and renamed: a job of another test may be about to run it.
-        let fresh = tempfile::NamedTempFile::new_in(stack.path("bin")).expect("a file beside the stack's programs");
-        fs::copy(built(), fresh.path()).expect("copying the probe");
-        fs::set_permissions(fresh.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
-        let (file, fresh) = fresh.keep().expect("keeping the probe");
-        // Whoever holds it open for writing keeps everybody from running it.
-        drop(file);
+        // Written apart and renamed: a job of another test may be about to run it. And by another process: whoever holds it open for
+        // writing keeps everybody from running it, and what other tests start here has for a moment all that this process has open.
+        let fresh = path.with_extension(format!("{:?}", std::thread::current().id()));
+        Tool::new("install").args(["-m", "0755"]).arg(built()).arg(&fresh).run().ends_with(0);
         fs::rename(fresh, &path).expect("the probe's name");
     }
     path.display().to_string()
@@ -77,6 +75,7 @@ fn built() -> PathBuf {
 #[track_caller]
 fn compare(stack: &Stack, name: &str, words: &[&str]) {
     let executor = || probe::document(Path::new(&format!("/proc/{}", stack.pid("executor"))));
+    let mounting = MOUNTING.lock().unwrap_or_else(PoisonError::into_inner);
     let before = executor();
     let run = stack.airlock("alice").args(words).run().ends_with(0);
     let document = run.json();
@@ -91,6 +90,7 @@ fn compare(stack: &Stack, name: &str, words: &[&str]) {
         executor: [before, executor()],
         limits: if ["standard", "offline"].contains(&name) { &["Max core file size", "Max open files"] } else { &[] },
     };
+    drop(mounting);
     let found = given.named(document);
     if let Some(folder) = std::env::var_os("AIRLOCK_PROBE_KEEP") {
         let text = serde_json::to_string_pretty(&found).expect("JSON") + "\n";
