@@ -173,7 +173,8 @@ fn input_for_thousands_of_jobs_that_never_come_costs_few_descriptors_and_little_
             sends(&mut peer, JobId::from_bytes(n.to_le_bytes()), 0, b"x");
         }
         peer.is_open();
-        let (more, grown) = (executor.descriptors() - descriptors, executor.memory_kib("VmRSS") - memory);
+        let (more, grown) =
+            (executor.descriptors().saturating_sub(descriptors), executor.memory_kib("VmRSS").saturating_sub(memory));
         assert!(more <= 200, "{more} descriptors are held, and births and connections have 256 beside the jobs'");
         assert!(grown < 8 * 1024, "{grown} KiB are held");
         peer.runs_true();

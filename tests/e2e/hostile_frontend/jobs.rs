@@ -243,8 +243,17 @@ fn a_later_stop_never_puts_the_kill_off() {
         let job = spawn(&["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]);
         peer.starts(&job);
         peer.waits_for("the trap", |answer| matches!(answer, Answer::Output { .. }).then_some(()));
-        assert_eq!(peer.stop(job.job, 15, 300), SignalOutcome::Sent);
-        assert_eq!(peer.stop(job.job, 15, 3_600_000), SignalOutcome::Sent);
+        // One right behind the other, so that the first one's grace is not over before the second is there.
+        for grace_ms in [1_000, 3_600_000] {
+            peer.say(&Request::Stop { job: job.job, signal: 15, grace_ms, by: Claimed::default() });
+        }
+        for _ in 0..2 {
+            let outcome = peer.waits_for("the answer to a stop", |answer| match answer {
+                Answer::Stopped { outcome, .. } => Some(*outcome),
+                _ => None,
+            });
+            assert_eq!(outcome, SignalOutcome::Sent);
+        }
         assert_eq!(peer.ends(job.job), End::Signaled { signal: 9, core: false });
     });
 }
