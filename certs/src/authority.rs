@@ -100,10 +100,16 @@ impl Authority {
                         && newer.purpose.is_server() == record.purpose.is_server()
                         && self.index.state_of(newer, self.now) == State::Valid
                 };
+                let signer = self.certificates.iter().position(|one| one.key_fingerprint == record.authority);
+                let state = match self.index.state_of(record, self.now) {
+                    State::Valid if signer.is_none() => State::LeftBehind,
+                    state => state,
+                };
                 Listed {
-                    state: self.index.state_of(record, self.now),
+                    state,
                     superseded: self.index.records.iter().skip(place + 1).any(takes_its_place),
-                    by_retiring_authority: !self.is_signed_by_current(record),
+                    // The first signs now, and one after it is being left.
+                    by_retiring_authority: signer.is_some_and(|place| place > 0),
                     record: record.clone(),
                 }
             })
@@ -159,10 +165,6 @@ impl Authority {
     pub(crate) fn write_certificates(&self) -> Result<(), Error> {
         let pem: String = self.certificates.iter().map(Certificate::to_pem).collect();
         files::write(&self.certificate_file(), pem.as_bytes(), Access::Public, Existing::Replace)
-    }
-
-    fn is_signed_by_current(&self, record: &Record) -> bool {
-        self.certificates.first().is_some_and(|current| current.key_fingerprint == record.authority)
     }
 }
 

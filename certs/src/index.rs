@@ -81,6 +81,8 @@ pub enum State {
     Valid,
     /// Its time is over.
     Expired,
+    /// Its authority was retired: it counts nowhere that has today's `ca.crt`.
+    LeftBehind,
     /// It was revoked.
     Revoked {
         /// When.

@@ -99,8 +99,9 @@ impl Authority {
     pub fn sign(&mut self, request: &Path, grant: &Grant, output: &Output) -> Result<Issued, Error> {
         let stem: Name = request.file_stem().unwrap_or_default().to_string_lossy().parse()?;
         let certificate_file = files::beside(&output.folder, stem.as_str(), "crt");
-        files::require_free(&certificate_file, output.existing)?;
+        // First whether it is a request at all: who gives bob.crt is not helped by hearing that bob.crt exists.
         let verified = VerifiedRequest::read(request, &files::read(request)?)?;
+        files::require_free(&certificate_file, output.existing)?;
         self.refuse_revoked_key(request, &verified.key_fingerprint)?;
         let name = match (&grant.purpose, &grant.name) {
             (Purpose::Server(names), _) => names.common_name(),

@@ -114,6 +114,14 @@ fn a_request_for_another_name_than_its_file_says_needs_an_open_word() {
 }
 
 #[test]
+fn a_certificate_that_is_given_instead_of_its_request_is_called_that_and_not_one_that_exists_already() {
+    let fixture = Fixture::new();
+    let issued = fixture.open().issue(&name("bob"), KeyKind::P256, &Grant::default(), &fixture.out()).expect("issued");
+    let refused = fixture.open().sign(&issued.certificate_file, &Grant::default(), &fixture.out());
+    assert!(matches!(refused, Err(Error::BadFile { .. })), "{refused:?}");
+}
+
+#[test]
 fn a_renewed_request_keeps_key_and_subject_and_the_authority_keeps_its_grant() {
     let fixture = Fixture::new();
     let requested = request(&request_options(&fixture, "bob", KeyKind::P256)).expect("a request");

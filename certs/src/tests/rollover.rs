@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::{CaCopy, Error, Existing, KeyKind, Lifetime, Reason, RevokeTarget};
+use crate::{CaCopy, Error, Existing, KeyKind, Lifetime, Reason, RevokeTarget, State};
 
 #[test]
 fn during_a_change_both_authorities_count_and_the_new_one_signs() {
@@ -81,6 +81,8 @@ fn retiring_anyway_names_those_who_lose_their_access() {
     authority.start_next(None, KeyKind::P256, Lifetime::AUTHORITY).expect("the next one");
     let lost = authority.retire_old(true).expect("retired");
     assert_eq!(lost.len(), 2);
+    let states: Vec<_> = authority.list().iter().map(|one| (one.state, one.by_retiring_authority)).collect();
+    assert_eq!(states, [(State::LeftBehind, false); 2], "what nobody trusts any more is not called valid");
     authority.start_next(None, KeyKind::P256, Lifetime::AUTHORITY).expect("and the one after that");
     authority.retire_old(true).expect("which retires the second");
     authority.issue(&name("bob"), KeyKind::P256, &Grant::default(), &fixture.out()).expect("the third signs");

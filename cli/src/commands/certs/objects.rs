@@ -141,6 +141,7 @@ pub fn listed_json(listed: &Listed) -> String {
     let (state, revoked) = match listed.state {
         State::Valid => ("valid", None),
         State::Expired => ("expired", None),
+        State::LeftBehind => ("left-behind", None),
         State::Revoked { at, reason } => ("revoked", Some((at, reason))),
     };
     json::line(&ListedObject {
@@ -161,6 +162,7 @@ pub fn list_line(listed: &Listed, now: Timestamp, width: usize) -> String {
         State::Valid if days <= 14 => format!("ends in {}", sizes::counted(u64::try_from(days).unwrap_or(0), "day")),
         State::Valid => "valid".to_owned(),
         State::Expired => "expired".to_owned(),
+        State::LeftBehind => "left behind, its authority was retired".to_owned(),
         State::Revoked { at, reason } => format!("revoked {} ({reason})", day(at)),
     };
     // What counts no longer needs no care.
