@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use airlock_e2e::{Process, Signal, Stack, StackOptions, Tool, scale, wait_until};
+use airlock_e2e::{Process, Signal, Stack, StackOptions, Tool, catch, scale, wait_until};
 use rustix::process::{Pid, kill_process};
 use rustix::thread::{Gid, set_thread_groups};
 
@@ -164,7 +164,7 @@ fn a_directory_is_emptied_by_its_jobs_user_without_privileges() {
     let (uid, pid) = (id("uid"), i32::try_from(id("pid")).unwrap_or_else(|error| panic!("{error}")));
     signal(pid, Signal::KILL);
     // Looked at while it stands still; one that has not come to itself yet may go on for a moment.
-    wait_until("a sweeper that is the job's user", scale::seconds(10), || {
+    catch("a sweeper that is the job's user", scale::seconds(10), || {
         let sweeper = stack.processes_in("sweepers").into_iter().next()?;
         signal(sweeper, Signal::STOP);
         let process = Process::new(sweeper);

@@ -30,6 +30,6 @@ pub use skip::skip;
 pub use stack::{
     Quiet, Shared, Stack, StackOptions, binaries, demo, deploy_local, deploy_local_script, for_deploy_local,
 };
-pub use wait::wait_until;
+pub use wait::{catch, wait_until};
 
 pub use rustix::process::Signal;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use airlock_e2e::{Signal, StackOptions, scale, wait_until};
+use airlock_e2e::{Signal, StackOptions, catch, scale, wait_until};
 use ipc_protocol::{Answer, Claimed, End, JobId, Refusal, Request, Spawn, Stream};
 
 use super::{
@@ -16,6 +16,7 @@ fn more_starts_than_a_second_may_have_are_refused_and_later_ones_are_not() {
         Executor::start(StackOptions::new().edit("executor.toml", "starts_per_second = 200", "starts_per_second = 5"));
     let mut peer = executor.live();
     let (mut started, mut refused) = (0, 0);
+    let begin = std::time::Instant::now();
     for _ in 0..60 {
         peer.say(&Request::Spawn(Box::new(spawn(&["true"]))));
     }
@@ -36,7 +37,9 @@ fn more_starts_than_a_second_may_have_are_refused_and_later_ones_are_not() {
             None => refused += 1,
         }
     }
-    assert!((5..=20).contains(&started), "{started} were started");
+    // Two seconds' worth may come at once; the flood may meet the end of one such time and, where it takes long, more of them.
+    let most = 10 * (begin.elapsed().as_secs() / 2 + 2);
+    assert!((5..=most).contains(&started), "{started} were started, and {most} might have been");
     wait_until("a start after the flood", scale::seconds(10), || {
         let job = spawn(&["true"]);
         peer.say(&Request::Spawn(Box::new(job.clone())));
@@ -176,14 +179,16 @@ fn a_frontend_can_connect_however_long_the_commands_are_that_the_executor_holds(
 fn refusals_without_end_are_counted_in_the_audit_trail_and_not_each_written() {
     attack(|executor| {
         let mut peer = executor.live();
-        let before = executor.audit_bytes();
+        let (begin, before) = (std::time::Instant::now(), executor.audit_bytes());
         for n in 0..2000u128 {
             let asked = Spawn { job: JobId::from_bytes(n.to_be_bytes()), profile: "nope".into(), ..spawn(&["true"]) };
             peer.say(&Request::Spawn(Box::new(asked)));
             peer.waits_for("a refusal", |answer| matches!(answer, Answer::Refused { .. }).then_some(()));
         }
+        // A hundred lines for each second that it took here, in part or whole.
+        let most = 50_000 * (begin.elapsed().as_secs() + 2);
         let grown = executor.audit_bytes() - before;
-        assert!(grown < 200_000, "2000 refusals made {grown} bytes of audit");
+        assert!(grown < most, "2000 refusals made {grown} bytes of audit, and {most} might have been");
     });
 }
 
@@ -283,17 +288,13 @@ fn directories_that_are_still_being_emptied_count_as_jobs_that_the_host_holds() 
         assert_eq!(peer.ends(job.job), End::Exited(0));
         peer.say(&Request::Release { job: job.job });
         // It stands still, as on a disk that does; not before it is the sweeper's program, for the executor waits for that.
-        let begin = std::time::Instant::now();
         let sweeps =
             |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0sweep\0"));
-        let sweeper = loop {
-            if let Some(new) = executor.sweepers().into_iter().find(|pid| !sweepers.contains(pid) && sweeps(pid)) {
-                break new;
-            }
-            assert!(begin.elapsed() < scale::seconds(20), "nothing empties the directory");
-        };
-        signal(sweeper, Signal::STOP);
-        sweepers.push(sweeper);
+        sweepers.push(catch("what empties the directory", scale::seconds(20), || {
+            let new = executor.sweepers().into_iter().find(|pid| !sweepers.contains(pid) && sweeps(pid))?;
+            signal(new, Signal::STOP);
+            Some(new)
+        }));
     }
     assert_eq!(peer.is_refused(&spawn(&["true"])).0, Refusal::Ceiling);
     sweepers.into_iter().for_each(|pid| signal(pid, Signal::CONT));
