@@ -56,6 +56,19 @@ impl JobGroup {
         }
     }
 
+    /// Tenths of a second in which its limit of processor time held it back.
+    #[track_caller]
+    pub fn throttled_periods(&self) -> u64 {
+        let count = |folder: &PathBuf| {
+            let stat = fs::read_to_string(folder.join("cpu.stat")).ok()?;
+            stat.lines().find_map(|line| line.strip_prefix("nr_throttled ")?.parse().ok())
+        };
+        match self.folders().iter().find_map(count) {
+            Some(periods) => periods,
+            None => panic!("no group of job {} counts how often it was held back", self.job),
+        }
+    }
+
     fn below(&self, root: &Path) -> PathBuf {
         root.join(&self.stack).join("jobs").join(format!("job-{}", self.job))
     }
