@@ -183,7 +183,10 @@ fn a_plan_of_another_layout_or_beyond_reason_is_refused() {
 
 #[test]
 fn a_process_without_a_plan_is_no_keeper() {
-    let process = Command::new("/bin/sleep").arg("60").spawn().unwrap();
+    // Whoever started the tests may have left them a third descriptor, which would be this process's too.
+    let script = "exec 3>&- && echo ready && exec sleep 60";
+    let mut process = Command::new("/bin/sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
     let (pid, (_, out)) = (Pid::from_child(&process), pipe_with(PipeFlags::CLOEXEC).unwrap());
     let keeper = Keeper { process, records: memfd(b""), err: out.try_clone().unwrap(), out };
     let why = Body::adopt(pid).map(|_| ()).unwrap_err();
