@@ -154,7 +154,7 @@ impl OutputPolicy {
         self.keep
     }
 
-    /// Most bytes of all logs together; the oldest ended jobs go first.
+    /// Most bytes of all records and logs together; the oldest ended jobs go first.
     pub fn keep_total(&self) -> Size {
         self.keep_total
     }

@@ -6,7 +6,6 @@ use ipc_protocol::JobId;
 
 use super::{Jobs, JobsError, now_ns};
 use crate::executor::LinkState;
-use crate::store::UpdateError;
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -43,8 +42,8 @@ impl Jobs {
         }
     }
 
-    /// Removes ended jobs that are older than the policy keeps, then the oldest while all output takes more than it may.
-    /// Archived jobs stay. Gives how many went.
+    /// Removes ended jobs that are older than the policy keeps, then the oldest while all records and output take more than they
+    /// may. Archived jobs stay. Gives how many went.
     pub async fn retain(&self) -> Result<usize, JobsError> {
         let core = &self.core;
         let policy = core.policy.load_full();
@@ -58,13 +57,13 @@ impl Jobs {
                 jobs = core.store.over_total(for_ended, AT_ONCE).await?;
             }
             if jobs.is_empty() || core.closing.is_cancelled() {
-                return Ok(removed);
+                break;
             }
-            for job in jobs {
-                self.remove(job).await?;
-                removed += 1;
-            }
+            removed += jobs.len();
+            self.remove(jobs).await?;
         }
+        while core.store.give_back().await? && !core.closing.is_cancelled() {}
+        Ok(removed)
     }
 
     /// Makes a new connection when more than `most` deleted jobs are remembered: only the comparison that begins it tells which of
@@ -81,13 +80,15 @@ impl Jobs {
         Ok(())
     }
 
-    async fn remove(&self, job: JobId) -> Result<(), JobsError> {
-        match self.core.store.delete(job).await {
-            Ok(_) | Err(UpdateError::NotFound(_)) => self.core.remove_output(job).await,
-            Err(UpdateError::Store(error)) => Err(error.into()),
-            // Only ended jobs are offered, and an ended job never lives again.
-            Err(UpdateError::StillLive { .. } | UpdateError::Ended { .. }) => Ok(()),
+    /// The records in one transaction: one after the other they might go more slowly than others come.
+    async fn remove(&self, jobs: Vec<JobId>) -> Result<(), JobsError> {
+        self.core.store.delete_ended(jobs.clone()).await?;
+        let mut outcome = Ok(());
+        for job in jobs {
+            // Each is tried, also when that of another cannot go: its record is gone.
+            outcome = outcome.and(self.core.remove_output(job).await);
         }
+        outcome
     }
 
     /// Removes logs whose record is gone: the frontend died between removing the one and the other.

@@ -9,7 +9,7 @@ use super::error::OpenError;
 /// Each entry brings a database from the format that is its place in this list to the next. Entries that were released never
 /// change. One that the release before can still work with (it only adds columns with defaults, tables or indexes) leaves
 /// `readable_by` alone; every other one raises it to its own number, and releases that know less then refuse the database.
-pub(super) const STEPS: &[&str] = &[FIRST, GROUPS, DELETED];
+pub(super) const STEPS: &[&str] = &[FIRST, GROUPS, DELETED, KEPT];
 
 /// "ARLK": tells our database from those of other programs.
 const APPLICATION_ID: i32 = 0x4152_4C4B;
@@ -113,6 +113,17 @@ const DELETED: &str = "
     CREATE TABLE deleted (id TEXT PRIMARY KEY NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
+/// What goes from the disk with a job. The release before can work with the index that takes the place of its own: it has one
+/// column more.
+const KEPT: &str = "
+    -- Bytes: the words, the rest of the row with its places in the indexes (which is about the same for all jobs), the output.
+    ALTER TABLE jobs ADD COLUMN kept_bytes INTEGER GENERATED ALWAYS AS (
+        length(argv) + length(CAST(command AS BLOB)) + length(CAST(env_names AS BLOB)) + 1024 + coalesce(out_disk, 0)
+    ) VIRTUAL;
+    DROP INDEX jobs_ended;
+    CREATE INDEX jobs_ended ON jobs (ended_ns, archived, out_disk, created_ns, kept_bytes) WHERE live = 0;
+";
+
 /// Opens the database for writing, brings it up to date, and counts the opening. Answers the count.
 pub(super) fn open(path: &Path) -> Result<(Connection, u64), OpenError> {
     open_with(path, STEPS)
@@ -140,6 +151,8 @@ pub(super) fn open_with(path: &Path, steps: &[&str]) -> Result<(Connection, u64)
 /// Settings of a connection that writes.
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
+    // Pages of removed records can be given back to the file system. Taken by a database without tables alone: before WAL.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     // WAL lets others read meanwhile. FULL: what is committed survives a power cut.
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;

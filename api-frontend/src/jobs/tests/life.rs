@@ -157,6 +157,25 @@ fn retention_removes_old_jobs_and_spares_archived_ones() {
 }
 
 #[test]
+fn retention_by_size_counts_what_records_take_and_lets_the_oldest_go() {
+    let rig = Rig::with_policy("[output]\nreserve = 0\nkeep = \"30000d\"\nkeep_total = \"1M\"\n");
+    let started = |number: usize| {
+        // Each of their records takes some 200 KiB, and none of them writes anything.
+        let command = vec![b"true".to_vec(), vec![b'x'; 100_000]];
+        let job = rig.start(&alice(), StartAsk { command, ..ask(&format!("r-{number}")) }).unwrap().job.id;
+        rig.exit(job, 0);
+        rig.wait_state(job, JobState::Ended(EndState::Finished));
+        job
+    };
+    let jobs: Vec<JobId> = (0..8).map(started).collect();
+    let all = rig.jobs();
+    assert_eq!(rig.run(all.retain()).unwrap(), 3);
+    let left = |job: &&JobId| rig.run(all.get(&admin(), &job.to_string())).is_ok();
+    assert_eq!(jobs.iter().filter(left).collect::<Vec<_>>(), jobs[3..].iter().collect::<Vec<_>>());
+    assert_eq!(rig.run(all.retain()).unwrap(), 0, "the rest is within the bound");
+}
+
+#[test]
 fn output_without_a_record_stays_until_the_executor_has_said_which_jobs_live() {
     let rig = Rig::with_policy("[output]\nreserve = 0\nkeep = 0\n");
     let old = rig.running();

@@ -153,27 +153,6 @@ async fn the_recent_are_the_live_and_those_that_ended_since_and_no_archived_ones
 }
 
 #[tokio::test]
-async fn retention_finds_the_oldest_ends_and_spares_the_archived() {
-    let records = Records::new();
-    for number in 1..=6 {
-        records.create(new_job(number)).await;
-        if number < 6 {
-            // The first created ends last.
-            records.end(id(number), finished(100 - u64::from(number))).await;
-        }
-    }
-    records.store.archive(id(4)).await.unwrap();
-    let old = |second: u64, most| records.store.ended_before(second * S, most);
-    assert_eq!(old(98, 10).await.unwrap(), [id(5), id(3)]);
-    assert_eq!(old(98, 1).await.unwrap(), [id(5)]);
-    let over = |bytes, most| records.store.over_total(bytes, most);
-    assert_eq!(over(5000, 10).await.unwrap(), []);
-    assert_eq!(over(3500, 10).await.unwrap(), [id(5), id(3)]);
-    assert_eq!(over(0, 10).await.unwrap(), [id(5), id(3), id(2), id(1)]);
-    assert_eq!(over(0, 2).await.unwrap(), [id(5), id(3)]);
-}
-
-#[tokio::test]
 async fn a_page_stays_quick_when_records_are_many() {
     let records = Records::new();
     let count = 60_000;

@@ -7,6 +7,7 @@ mod groups;
 mod listing;
 mod mending;
 mod opening;
+mod retention;
 mod trouble;
 
 use ipc_protocol::{InputDigest, JobId, Limit, Limits, StopFact};
