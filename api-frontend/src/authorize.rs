@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use airlock_proto::identity::Role;
 
 use crate::policy::{Terms, Visibility};
+use crate::turns::Turns;
 
 /// What a call does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,6 +102,8 @@ pub struct Caller {
     pub terms: Terms,
     /// The id of this call, which both journals carry.
     pub request_id: String,
+    /// Shared by all calls of this name.
+    pub turns: Turns,
 }
 
 /// What a caller may do with one job.
@@ -150,7 +153,7 @@ mod tests {
     fn caller(role: Role, visibility: Visibility) -> Caller {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let (name, serial, request_id) = ("bob".into(), "1".into(), "r".into());
-        Caller { name, serial, peer, role, visibility, terms: Terms::default(), request_id }
+        Caller { name, serial, peer, role, visibility, terms: Terms::default(), request_id, turns: Turns::default() }
     }
 
     #[test]

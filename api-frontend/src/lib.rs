@@ -7,6 +7,7 @@
 //! | [`tls`] | connections: TLS 1.3, certificates on both sides, bounds, reload |
 //! | [`identity`], [`policy`], [`authorize`] | who calls, what the operator wants, the one table that decides |
 //! | [`grpc`] | the service's methods: parse, ask, answer; errors become statuses in one file |
+//! | [`turns`] | how much of what all share one identity asks for at a time |
 //! | [`echo`] | how sentences show what callers wrote |
 //! | [`jobs`] | the life of jobs, without gRPC and TLS |
 //! | [`store`], [`output`] | records in SQLite; output logs in segment files, and their followers |
@@ -46,6 +47,7 @@ pub mod policy;
 pub mod server;
 pub mod store;
 pub mod tls;
+pub mod turns;
 
 mod program;
 

@@ -67,6 +67,7 @@ impl Door {
             visibility: policy.visibility(),
             terms,
             request_id,
+            turns: peer.share.turns().clone(),
         };
         Ok(Guest { caller, peer })
     }

@@ -44,6 +44,7 @@ impl Jobs {
     /// Failing records.
     pub async fn group_of(&self, caller: &Caller) -> Result<Option<GroupView>, JobsError> {
         let Some(group) = caller.terms.group() else { return Ok(None) };
+        let _turn = caller.turns.record().await;
         let taken = self.core.store.group_sums(group.name()).await?;
         Ok(Some(GroupView { group: group.clone(), taken }))
     }

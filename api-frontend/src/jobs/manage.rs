@@ -146,6 +146,7 @@ impl Jobs {
         match outcome {
             SignalOutcome::Sent => {
                 let fact = StopFact { by: caller.name.clone(), signal, at_ns: now_ns() };
+                let _turn = caller.turns.record().await;
                 match core.store.update(job.id, Change::StopAsked(fact)).await {
                     Ok(job) => Ok(core.view(job)),
                     Err(UpdateError::Store(error)) => Err(error.into()),
@@ -189,9 +190,10 @@ impl Jobs {
     /// Removes an ended job's record and output.
     pub async fn delete(&self, caller: &Caller, reference: &str) -> Result<JobId, JobsError> {
         let job = self.find(caller, Verb::Delete, reference).await?;
-        let (id, core) = (job.id, self.core.clone());
+        let (id, core, turn) = (job.id, self.core.clone(), caller.turns.record().await);
         // On its own: a caller that goes away between the two must not leave output without a record.
         let deleted = self.core.runtime.spawn(async move {
+            let _turn = turn;
             core.store.delete(id).await.map_err(|e| core.update_error(e, "deleted"))?;
             kill_point!(RecordDeleted);
             let removed = core.remove_output(id).await;
@@ -205,8 +207,14 @@ impl Jobs {
     /// Takes an ended job out of the default list and spares it from retention.
     pub async fn archive(&self, caller: &Caller, reference: &str) -> Result<JobView, JobsError> {
         let job = self.find(caller, Verb::Archive, reference).await?;
-        let job = self.core.store.archive(job.id).await.map_err(|e| self.core.update_error(e, "archived"))?;
-        Ok(self.core.view(job))
+        let (core, turn) = (self.core.clone(), caller.turns.record().await);
+        // On its own: a change that is queued is made, and has its turn until then, also when its caller has gone.
+        let archived = self.core.runtime.spawn(async move {
+            let _turn = turn;
+            core.store.archive(job.id).await
+        });
+        let archived = archived.await.map_err(|_| JobsError::Stopping { host: self.core.host.clone() })?;
+        Ok(self.core.view(archived.map_err(|e| self.core.update_error(e, "archived"))?))
     }
 
     /// Opens a job's output for reading.
@@ -236,6 +244,7 @@ impl Jobs {
     async fn find(&self, caller: &Caller, verb: Verb, reference: &str) -> Result<Job, JobsError> {
         self.allow(caller, verb)?;
         let core = &self.core;
+        let _turn = caller.turns.record().await;
         match core.store.resolve(reference, &caller.name, &scope(caller)).await {
             Ok(job) => match caller.access(verb, &job.owner) {
                 Access::Allowed => Ok(job),

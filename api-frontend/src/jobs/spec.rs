@@ -39,6 +39,13 @@ pub struct StartAsk {
 }
 
 impl StartAsk {
+    /// Bytes of its words, and of its environment, as a program gets them.
+    pub fn lengths(&self) -> (usize, usize) {
+        let words: usize = self.command.iter().map(|word| word.len() + 1).sum();
+        let env: usize = self.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        (words, env)
+    }
+
     /// What a repeated request id is compared by. The values of environment variables are not part of it: nothing that could
     /// be guessed back to them is kept. As written: a default that changes later does not
     /// make another request of it. `input` is what `input_id` stands for.
@@ -184,8 +191,7 @@ fn check_command(ask: &StartAsk) -> Result<(), JobsError> {
         );
         return Err(JobsError::invalid("command", message));
     }
-    let words: usize = ask.command.iter().map(|w| w.len() + 1).sum();
-    let env: usize = ask.env.iter().map(|(n, v)| n.len() + v.len() + 2).sum();
+    let (words, env) = ask.lengths();
     if words + env > ARGUMENT_BYTES_MAX {
         let message = format!(
             "arguments and environment are {} bytes, above the most, {}; send large data as input",

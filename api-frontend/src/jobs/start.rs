@@ -42,23 +42,35 @@ impl Jobs {
     /// Starts a job, or finds the one that the same request made. Answers when its command runs or is known not to.
     pub async fn start(&self, caller: &Caller, ask: StartAsk) -> Result<Started, JobsError> {
         self.allow(caller, Verb::Start)?;
+        let (words, env) = ask.lengths();
+        // Until it has its turn it is the caller's alone: when they go away, nothing of it stays.
+        let turn = tokio::select! {
+            turn = caller.turns.start(words + env) => turn,
+            () = self.core.away_for(AWAY_MAX) => {
+                let away = self.core.away("start jobs", "nothing was started");
+                let _turn = caller.turns.record().await;
+                return self.found_or(caller, &ask, away).await;
+            }
+            () = self.core.stop.cancelled() => return Err(JobsError::Stopping { host: self.core.host.clone() }),
+        };
         let (this, caller) = (self.clone(), caller.clone());
         // On its own: a caller that goes away in the middle must not leave a record that nobody drives.
-        let start = self.core.runtime.spawn(async move { this.start_or_find(&caller, ask).await });
+        let start = self.core.runtime.spawn(async move {
+            let _turn = turn;
+            match this.start_anew(&caller, &ask).await {
+                Err(
+                    error @ (JobsError::Invalid { .. } | JobsError::Exhausted { .. } | JobsError::ExecutorAway { .. }),
+                ) => this.found_or(&caller, &ask, error).await,
+                other => other,
+            }
+        });
         start.await.map_err(|_| JobsError::Stopping { host: self.core.host.clone() })?
     }
 
-    async fn start_or_find(&self, caller: &Caller, ask: StartAsk) -> Result<Started, JobsError> {
-        match self.start_anew(caller, &ask).await {
-            // What is refused now may have been granted when it was asked first: then the answer is the job it made.
-            Err(error @ (JobsError::Invalid { .. } | JobsError::Exhausted { .. } | JobsError::ExecutorAway { .. })) => {
-                match self.core.repeated(caller, &ask).await? {
-                    Some(job) => Ok(Started { job, existed: true }),
-                    None => Err(error),
-                }
-            }
-            other => other,
-        }
+    /// What is refused now may have been granted when it was asked first: then the answer is the job it made.
+    async fn found_or(&self, caller: &Caller, ask: &StartAsk, refused: JobsError) -> Result<Started, JobsError> {
+        let found = self.core.repeated(caller, ask).await?;
+        found.map(|job| Started { job, existed: true }).ok_or(refused)
     }
 
     async fn start_anew(&self, caller: &Caller, ask: &StartAsk) -> Result<Started, JobsError> {
@@ -131,21 +143,9 @@ impl Core {
     /// Waits until a job is born or known not to be; `None` when it was withdrawn.
     async fn outcome(&self, id: JobId, live: &LiveJob) -> Result<Option<Job>, JobsError> {
         let mut progress = live.watch();
-        let mut link = self.link.watch();
-        let away_too_long = async {
-            loop {
-                let away = link.borrow_and_update().generation().is_none();
-                if !away {
-                    // The other end lives as long as the process.
-                    let _ = link.changed().await;
-                } else if timeout(AWAY_GRACE, link.wait_for(|state| state.generation().is_some())).await.is_err() {
-                    return;
-                }
-            }
-        };
         let found = tokio::select! {
             found = progress.wait_for(|p| *p != Progress::Asked) => found.map(|p| p.clone()),
-            () = away_too_long => return Err(JobsError::OutcomeUnknown { host: self.host.clone() }),
+            () = self.away_for(AWAY_GRACE) => return Err(JobsError::OutcomeUnknown { host: self.host.clone() }),
             () = self.stop.cancelled() => return Err(JobsError::Stopping { host: self.host.clone() }),
         };
         match found {
@@ -158,6 +158,20 @@ impl Core {
                 Some(job) => Ok(Some(job)),
                 None => Err(JobsError::NotFound { reference: id.to_string(), host: self.host.clone() }),
             },
+        }
+    }
+
+    /// Waits until the executor has been away for so long without a break.
+    async fn away_for(&self, time: Duration) {
+        let mut link = self.link.watch();
+        loop {
+            let away = link.borrow_and_update().generation().is_none();
+            if !away {
+                // The other end lives as long as the process.
+                let _ = link.changed().await;
+            } else if timeout(time, link.wait_for(|state| state.generation().is_some())).await.is_err() {
+                return;
+            }
         }
     }
 

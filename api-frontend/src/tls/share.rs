@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::turns::Turns;
+
 /// Counts of one identity. Shared by its connections.
 #[derive(Debug)]
 pub struct Share {
     calls: AtomicUsize,
     request_bytes: AtomicUsize,
     searches: Arc<Semaphore>,
+    turns: Turns,
 }
 
 /// Searches of one identity at a time, through records or through logs. There are four of each for all identities, and one may take
@@ -26,11 +29,21 @@ pub struct Held {
 
 impl Default for Share {
     fn default() -> Self {
-        Self { calls: 0.into(), request_bytes: 0.into(), searches: Arc::new(Semaphore::new(SEARCHES_MAX)) }
+        Self {
+            calls: 0.into(),
+            request_bytes: 0.into(),
+            searches: Arc::new(Semaphore::new(SEARCHES_MAX)),
+            turns: Turns::default(),
+        }
     }
 }
 
 impl Share {
+    /// The identity's turns at the records and at starting jobs.
+    pub fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
     /// Waits for the identity's turn to search. `None` would mean that turns are over, which they never are.
     pub async fn search(&self) -> Option<OwnedSemaphorePermit> {
         self.searches.clone().acquire_owned().await.ok()

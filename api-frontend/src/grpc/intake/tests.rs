@@ -8,6 +8,7 @@ use futures_util::future::poll_fn;
 use super::*;
 use crate::policy::{Terms, Visibility};
 use crate::tls::Share;
+use crate::turns::Turns;
 
 /// A body that comes in these pieces.
 struct Parts(VecDeque<Bytes>);
@@ -30,7 +31,7 @@ async fn through(path: &str, bytes: &[u8], size: usize) -> (usize, Result<(), St
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let (name, serial, request_id) = ("bob".into(), "1".into(), "r".into());
     let (role, visibility, terms) = (Role::User, Visibility::Own, Terms::default());
-    let caller = Caller { name, serial, peer, role, visibility, terms, request_id };
+    let caller = Caller { name, serial, peer, role, visibility, terms, request_id, turns: Turns::default() };
     let parts = Parts(bytes.chunks(size).map(Bytes::copy_from_slice).collect());
     let held = Arc::new(Share::default()).begin(1).unwrap();
     let mut body = Measured::new(parts, Takes::of(path, 4 << 20), held, &caller);

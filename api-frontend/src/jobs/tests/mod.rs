@@ -7,6 +7,7 @@ mod life;
 mod spec;
 mod start;
 mod sync;
+mod turns;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use crate::executor::fake::FakeExecutor;
 use crate::output::{Event, LogReader, ReadOptions};
 use crate::policy::{Terms, Visibility};
 use crate::store::JobState;
+use crate::turns::Turns;
 use ipc_protocol::JobId;
 
 /// A frontend's jobs, the executor they talk to, and a way to kill the former.
@@ -179,6 +181,7 @@ pub(super) fn caller(name: &str, role: Role) -> Caller {
         visibility: Visibility::Own,
         terms: Terms::default(),
         request_id: format!("call-of-{name}"),
+        turns: Turns::default(),
     }
 }
 
