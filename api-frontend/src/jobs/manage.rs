@@ -134,9 +134,11 @@ impl Jobs {
         let begun = Instant::now();
         let outcome = loop {
             core.birth(&live).await;
+            // Looked at before it is asked: the job may be born between the answer and this.
+            let unborn = *live.watch().borrow() == Progress::Asked;
             let outcome = core.ask(&live, AskKind::Stop, &request, "stop jobs").await?;
             // The executor does not know it yet: its input is on the way, and then it will run.
-            if outcome != SignalOutcome::Unknown || *live.watch().borrow() != Progress::Asked {
+            if outcome != SignalOutcome::Unknown || !unborn {
                 break outcome;
             }
             if begun.elapsed() > UNBORN_MAX {
