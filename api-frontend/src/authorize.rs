@@ -26,12 +26,23 @@ pub enum Verb {
     Archive,
     /// Ask about oneself or the server.
     Ask,
+    /// Read what the server counts.
+    Metrics,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Verb; 8] =
-        [Verb::Start, Verb::See, Verb::Output, Verb::Stop, Verb::Signal, Verb::Delete, Verb::Archive, Verb::Ask];
+    pub const ALL: [Verb; 9] = [
+        Verb::Start,
+        Verb::See,
+        Verb::Output,
+        Verb::Stop,
+        Verb::Signal,
+        Verb::Delete,
+        Verb::Archive,
+        Verb::Ask,
+        Verb::Metrics,
+    ];
 
     /// What it does to jobs, for "may not … jobs".
     pub fn words(self) -> &'static str {
@@ -44,6 +55,7 @@ impl Verb {
             Verb::Delete => "delete jobs",
             Verb::Archive => "archive jobs",
             Verb::Ask => "ask about this server",
+            Verb::Metrics => "read metrics",
         }
     }
 
@@ -58,6 +70,7 @@ impl Verb {
             Verb::Delete => "delete",
             Verb::Archive => "archive",
             Verb::Ask => "ask",
+            Verb::Metrics => "metrics",
         }
     }
 }
@@ -75,11 +88,12 @@ pub enum Reach {
 
 /// The whole policy of roles: verb × role × visibility → reach.
 pub fn reach(role: Role, verb: Verb, visibility: Visibility) -> Reach {
-    use Verb::{Archive, Ask, Delete, Output, See, Signal, Start, Stop};
+    use Verb::{Archive, Ask, Delete, Metrics, Output, See, Signal, Start, Stop};
     match (role, verb) {
         (_, Ask) | (Role::Admin, _) => Reach::All,
-        (Role::Reader, See | Output) => Reach::All,
+        (Role::Reader, See | Output | Metrics) => Reach::All,
         (Role::Reader, Start | Stop | Signal | Delete | Archive) => Reach::None,
+        (Role::User, Metrics) => Reach::None,
         (Role::User, See | Output) if visibility == Visibility::All => Reach::All,
         (Role::User, _) => Reach::Own,
     }
@@ -159,13 +173,18 @@ mod tests {
     #[test]
     fn the_role_table_is_exactly_as_documented() {
         for verb in Verb::ALL {
-            let changes = !matches!(verb, Verb::See | Verb::Output | Verb::Ask);
+            let changes = !matches!(verb, Verb::See | Verb::Output | Verb::Ask | Verb::Metrics);
             for visibility in [Visibility::Own, Visibility::All] {
                 assert_eq!(reach(Role::Admin, verb, visibility), Reach::All, "{verb:?}");
                 let reader = if changes { Reach::None } else { Reach::All };
                 assert_eq!(reach(Role::Reader, verb, visibility), reader, "{verb:?}");
-                let all = verb == Verb::Ask || (!changes && visibility == Visibility::All);
-                assert_eq!(reach(Role::User, verb, visibility), if all { Reach::All } else { Reach::Own }, "{verb:?}");
+                let user = match verb {
+                    Verb::Metrics => Reach::None,
+                    Verb::Ask => Reach::All,
+                    _ if !changes && visibility == Visibility::All => Reach::All,
+                    _ => Reach::Own,
+                };
+                assert_eq!(reach(Role::User, verb, visibility), user, "{verb:?}");
             }
         }
     }

@@ -12,6 +12,7 @@
 //! | [`jobs`] | the life of jobs, without gRPC and TLS |
 //! | [`store`], [`output`] | records in SQLite; output logs in segment files, and their followers |
 //! | [`executor`] | the connection to the executor |
+//! | [`metrics`] | what is counted, for monitoring systems |
 //! | [`config`], [`confine`], [`server`] | the program around it |
 //!
 //! The frontend is the part that may be taken over. It holds no key to anything but its own TLS, and what it asks of the
@@ -42,6 +43,7 @@ pub mod executor;
 pub mod grpc;
 pub mod identity;
 pub mod jobs;
+pub mod metrics;
 pub mod output;
 pub mod policy;
 pub mod server;

@@ -23,6 +23,7 @@ use crate::config::{Config, FileError};
 use crate::executor::Connector;
 use crate::grpc::{Calls, Door, Service};
 use crate::jobs::{Jobs, SetupError, Stops};
+use crate::metrics::{Metrics, Sources};
 use crate::policy::Policy;
 use crate::tls::{Acceptor, Registry, TlsError, TlsSetup};
 use transport::Transport;
@@ -121,7 +122,14 @@ impl Frontend {
         let routes = Routes::new(JobServiceServer::new(service.clone()).max_decoding_message_size(messages))
             .add_service(health_service)
             .add_service(reflection);
-        let transport = Transport::new(Calls::new(door, service, routes, messages), self.config.limits());
+        let metrics = Metrics::new(Sources {
+            jobs: jobs.clone(),
+            connections: self.registry.clone(),
+            tls: self.tls.clone(),
+            policy: self.policy.clone(),
+        });
+        let calls = Calls::new(door, service, routes, metrics, messages);
+        let transport = Transport::new(calls, self.config.limits());
 
         let (ready, connections) = mpsc::channel(64);
         let acceptor = Acceptor::new(self.tls.clone(), self.registry.clone(), self.config.limits());

@@ -18,6 +18,7 @@ mod limits;
 mod lists;
 mod local_stack;
 mod logs;
+mod metrics;
 mod names;
 mod privileges;
 mod restart;

@@ -2,11 +2,13 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::{Request, Response};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
 use tonic::service::Routes;
 use tonic::{Code, Status};
 use tower::ServiceExt;
@@ -15,7 +17,8 @@ use uuid::Uuid;
 use super::door::Guest;
 use super::intake::{Measured, Takes};
 use super::{Door, Service, deadline, error, output_call, pieces::Pieces};
-use crate::authorize::Caller;
+use crate::authorize::{Caller, Verb};
+use crate::metrics::{self, Metrics};
 use crate::tls::{PeerInfo, TooMany};
 
 /// All services. Cheap to clone.
@@ -24,14 +27,15 @@ pub struct Calls {
     door: Door,
     service: Service,
     routes: Routes,
+    metrics: Arc<Metrics>,
     message_max: usize,
 }
 
 impl Calls {
-    /// `door` says who comes in, `service` answers calls that stream output, `routes` all others. No message is longer than
-    /// `message_max` bytes, whatever its method takes.
-    pub fn new(door: Door, service: Service, routes: Routes, message_max: usize) -> Self {
-        Self { door, service, routes: routes.prepare(), message_max }
+    /// `door` says who comes in, `service` answers calls that stream output, `routes` all others; `metrics` counts them. No message
+    /// is longer than `message_max` bytes, whatever its method takes.
+    pub fn new(door: Door, service: Service, routes: Routes, metrics: Metrics, message_max: usize) -> Self {
+        Self { door, service, routes: routes.prepare(), metrics: Arc::new(metrics), message_max }
     }
 
     /// The calls of one connection.
@@ -42,6 +46,28 @@ impl Calls {
     /// Whether calls of this peer will be answered, as things stand.
     pub fn welcome(&self, peer: &PeerInfo) -> bool {
         self.door.knows(peer)
+    }
+
+    /// Answers whoever does not speak gRPC: what was counted, as text.
+    fn monitoring(&self, request: &Request<Incoming>, peer: PeerInfo) -> Response<Reply> {
+        if request.method() != Method::GET {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "metrics are read with GET".into());
+        }
+        let guest = match self.door.admit(peer, request.headers()) {
+            Ok(guest) => guest,
+            Err(status) => return text(StatusCode::FORBIDDEN, status.message().to_owned()),
+        };
+        if let Err(denied) = self.service.may(&guest.caller, Verb::Metrics) {
+            return text(StatusCode::FORBIDDEN, denied.message().to_owned());
+        }
+        match self.metrics.text() {
+            Ok(all) => {
+                let mut answer = Response::new(Reply::Message(tonic::body::Body::new(all)));
+                answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+                answer
+            }
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be written: {error}")),
+        }
     }
 
     async fn answer(self, request: Request<Incoming>, peer: PeerInfo) -> Response<Reply> {
@@ -103,6 +129,14 @@ pub fn turn_away(peer: &PeerInfo, why: &TooMany) -> Response<Reply> {
     refusal(error::plain(Code::ResourceExhausted, "CONNECTIONS", why.to_string(), &request_id))
 }
 
+/// A sentence for whoever does not speak gRPC.
+fn text(code: StatusCode, sentence: String) -> Response<Reply> {
+    let mut answer = Response::new(Reply::Message(tonic::body::Body::new(sentence + "\n")));
+    *answer.status_mut() = code;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer
+}
+
 /// An answer that is nothing but a status.
 pub(super) fn refusal(status: Status) -> Response<Reply> {
     status.into_http::<tonic::body::Body>().map(Reply::Message)
@@ -122,7 +156,17 @@ impl hyper::service::Service<Request<Incoming>> for CallsOf {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (calls, peer) = (self.calls.clone(), self.peer.clone());
-        Box::pin(async move { Ok(calls.answer(request, peer).await) })
+        Box::pin(async move {
+            let path = request.uri().path();
+            if path == metrics::PATH {
+                return Ok(calls.monitoring(&request, peer));
+            }
+            let (metrics, path) = (calls.metrics.clone(), path.to_owned());
+            let answer = calls.answer(request, peer).await;
+            let code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code());
+            metrics.answered(&path, code);
+            Ok(answer)
+        })
     }
 }
 

@@ -48,6 +48,11 @@ impl Service {
         status
     }
 
+    /// Whether a role has a verb; when not, the refusal.
+    pub(super) fn may(&self, caller: &Caller, verb: Verb) -> Result<(), Status> {
+        self.jobs.allow(caller, verb).map_err(|error| self.refuse(caller, verb, &error))
+    }
+
     fn answer(&self, view: JobView) -> Option<v1::Job> {
         Some(answer::job(view, self.jobs.host()))
     }

@@ -120,6 +120,7 @@ impl Core {
             feed.born = Some(born);
             feed.request = None;
         }
+        self.counts.started();
         let (core, job) = (self.clone(), job.clone());
         self.runtime.spawn(async move {
             if core.persist(&job, "the start", || core.store.update_soon(job.id, started(born))).await {

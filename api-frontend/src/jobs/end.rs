@@ -80,6 +80,7 @@ impl Core {
             let state = ended.state;
             let changes: Vec<_> = born.map(started).into_iter().chain([Change::Ended(Box::new(ended))]).collect();
             if core.persist(&job, "the end", || core.store.update_all(job.id, changes.clone())).await {
+                core.counts.ended(state);
                 core.step(&job, Input::EndRecorded);
                 tracing::debug!(job = %job.id, ?state, "ended");
             }

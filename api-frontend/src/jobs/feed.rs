@@ -81,6 +81,7 @@ impl ExecutorSink {
         kill_point!(before(&Effect::Append));
         let mut feed = job.feed();
         let writer = feed.writer.as_mut()?;
+        let before = writer.lengths()[stream as usize];
         let (to, outcome) = match writer.append(stream, offset, time_ns, recovered, bytes) {
             Ok(appended) => {
                 if self.core.disk_failures.load(Ordering::Relaxed) > 0 {
@@ -91,6 +92,7 @@ impl ExecutorSink {
                     Some(WhenFull::Wait) => Written::Capped,
                     Some(WhenFull::Stop) => Written::Stop,
                 };
+                self.core.counts.wrote(appended.length - before);
                 (appended.length, outcome)
             }
             Err(error) => {

@@ -7,6 +7,7 @@
 
 mod act;
 mod admission;
+mod counts;
 mod end;
 mod error;
 mod feed;
@@ -43,6 +44,7 @@ use crate::policy::{Policy, WhenFull};
 use crate::store::{OpenError, Store, StoreError};
 
 pub use admission::GroupView;
+pub use counts::JobCounts;
 pub use error::{JobsError, short};
 pub use inputs::{Upload, Uploaded};
 pub use manage::{JobView, Listing, Waited};
@@ -105,6 +107,7 @@ struct Core {
     link: Link,
     policy: Arc<ArcSwap<Policy>>,
     profiles: ArcSwap<Vec<ProfileInfo>>,
+    counts: JobCounts,
     runtime: Handle,
     closing: CancellationToken,
     stop: CancellationToken,
@@ -154,6 +157,7 @@ impl Jobs {
                 link,
                 policy,
                 profiles: ArcSwap::default(),
+                counts: JobCounts::default(),
                 runtime,
                 closing: stops.closing.clone(),
                 stop: stops.quit.clone(),

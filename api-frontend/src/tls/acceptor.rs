@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::doorstep::{Doorstep, Place};
+use super::refused::Why;
 use super::{PeerInfo, Registration, Registry, Share, TlsSetup, TooMany};
 use crate::config::ServerLimits;
 use crate::identity::Identity;
@@ -56,6 +57,7 @@ impl Acceptor {
             };
             let Some(place) = acceptor.doorstep.enter(address.ip()) else {
                 tracing::warn!(%address, "connection refused: too many handshakes are under way, or too many from there");
+                acceptor.registry.refused().note(Why::Crowd);
                 continue;
             };
             let (acceptor, ready) = (acceptor.clone(), ready.clone());
@@ -87,11 +89,13 @@ impl Acceptor {
             Ok(Ok(accepted)) => accepted,
             Ok(Err((error, socket))) => {
                 tracing::info!(%address, %error, "refused: handshake failed");
+                self.registry.refused().note(Why::Handshake);
                 let_alert_arrive(socket).await;
                 return None;
             }
             Err(_) => {
                 tracing::info!(%address, "refused: no handshake within limits.handshake_seconds");
+                self.registry.refused().note(Why::Late);
                 return None;
             }
         };
@@ -103,18 +107,23 @@ impl Acceptor {
             Ok(identity) => Arc::new(identity),
             Err(error) => {
                 tracing::warn!(%address, %error, "refused");
+                self.registry.refused().note(Why::Certificate);
                 return None;
             }
         };
         let mut peer = PeerInfo { address, identity, key_exchange, share: Arc::new(Share::default()) };
         let registration = match self.registry.add(&mut peer, chain.clone()) {
             Ok(registration) => registration,
-            Err(why) => return Some(Arrival::TurnedAway(TurnedAway { stream, peer, why, place })),
+            Err(why) => {
+                self.registry.refused().note(Why::TooMany);
+                return Some(Arrival::TurnedAway(TurnedAway { stream, peer, why, place }));
+            }
         };
         // A reload may have happened between the handshake's verdict and the registration; its recheck did not see this one.
         let now = self.setup.load();
         if !Arc::ptr_eq(&setup, &now) && !now.accepts(&chain) {
             tracing::info!(%address, name = peer.identity.name(), "refused: the certificate is no longer accepted");
+            self.registry.refused().note(Why::Certificate);
             return None;
         }
         let cut = Box::pin(registration.cut().clone().cancelled_owned());

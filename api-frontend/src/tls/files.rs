@@ -5,7 +5,6 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
@@ -66,16 +65,29 @@ pub struct TlsSetup {
     pub verifier: Arc<dyn ClientCertVerifier>,
     /// What the operator should know, one sentence each.
     pub warnings: Vec<String>,
+    /// When they have to be replaced.
+    pub ends: Ends,
+}
+
+/// When files are good no longer, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ends {
+    /// The server's certificate.
+    pub certificate: u64,
+    /// The first of the revocation lists that has a date.
+    pub revocation_list: Option<u64>,
 }
 
 impl TlsSetup {
     /// Reads and checks all files. Blocks.
     pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         let provider = provider();
-        let mut warnings = Vec::new();
+        let (mut warnings, mut ends) = (Vec::new(), Ends::default());
         let chain = certificates(&files.certificate)?;
         let key = private_key(&files.key)?;
-        warnings.extend(end_warning(&files.certificate, &chain)?);
+        let end = end_of(&files.certificate, &chain)?;
+        warnings.extend(end_warning(&files.certificate, end));
+        ends.certificate = seconds(end);
         let authorities = certificates(&files.client_ca)?;
         let mut roots = RootCertStore::empty();
         for authority in &authorities {
@@ -84,7 +96,9 @@ impl TlsSetup {
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
         if let Some(path) = &files.crl {
             let lists = revocation_lists(path)?;
-            warnings.extend(crl_warnings(path, &lists, &authorities)?);
+            let (due, told) = crl_warnings(path, &lists, &authorities)?;
+            warnings.extend(told);
+            ends.revocation_list = due;
             // Not `enforce_revocation_expiration`: a list past its date is still obeyed and warned about; refusing everybody
             // because somebody forgot to publish the next one would lock the operator out too.
             builder = builder.with_crls(lists).only_check_end_entity_revocation();
@@ -103,7 +117,7 @@ impl TlsSetup {
         // A resumed session does not show its certificate again, so a revoked one would still get in.
         server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
-        Ok(Self { server: Arc::new(server), verifier, warnings })
+        Ok(Self { server: Arc::new(server), verifier, warnings, ends })
     }
 
     /// Whether a client's certificate would be accepted now: known authority, not ended, not revoked.
@@ -165,41 +179,47 @@ fn revocation_lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'sta
     }
 }
 
-/// A sentence when the server's own certificate has ended or soon will.
-fn end_warning(path: &Path, chain: &[CertificateDer<'_>]) -> Result<Option<String>, TlsError> {
+/// When the first of these certificates ends.
+fn end_of(path: &Path, chain: &[CertificateDer<'_>]) -> Result<ASN1Time, TlsError> {
     let first = chain.first().map_or(&[][..], |c| c.as_ref());
     let (_, cert) = X509Certificate::from_der(first).map_err(|e| content(path, format!("cannot be read: {e}")))?;
-    let end = cert.validity().not_after;
+    Ok(cert.validity().not_after)
+}
+
+fn seconds(time: ASN1Time) -> u64 {
+    u64::try_from(time.timestamp()).unwrap_or(0)
+}
+
+/// A sentence when the server's own certificate has ended or soon will.
+fn end_warning(path: &Path, end: ASN1Time) -> Option<String> {
     let left = end.timestamp() - ASN1Time::now().timestamp();
     let path = path.display();
-    Ok(match left {
+    match left {
         ..0 => Some(format!("the server's certificate {path} ended on {end}; no client will trust it; renew it")),
         0..WARN_SECONDS => Some(format!("the server's certificate {path} ends on {end}; renew it")),
         _ => None,
-    })
+    }
 }
 
 /// Fourteen days.
 const WARN_SECONDS: i64 = 14 * 86_400;
 
-/// Lists past their date, and authorities that no list speaks for: the certificates of those are refused.
+/// When the first list is due, and sentences about lists past their date and authorities that no list speaks for: the certificates of
+/// those are refused.
 fn crl_warnings(
     path: &Path,
     lists: &[CertificateRevocationListDer<'_>],
     authorities: &[CertificateDer<'_>],
-) -> Result<Vec<String>, TlsError> {
-    let mut warnings = Vec::new();
+) -> Result<(Option<u64>, Vec<String>), TlsError> {
+    let (mut due, mut warnings) = (None::<u64>, Vec::new());
     let mut issuers = Vec::new();
     for list in lists {
         let (_, crl) = CertificateRevocationList::from_der(list)
             .map_err(|e| content(path, format!("not a revocation list: {e}")))?;
         issuers.push(crl.issuer().as_raw().to_vec());
-        let ended = crl
-            .next_update()
-            .and_then(|t| u64::try_from(t.timestamp()).ok())
-            .filter(|&seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) < SystemTime::now());
-        if ended.is_some() {
-            let date = crl.next_update().map(|t| t.to_string()).unwrap_or_default();
+        let Some(date) = crl.next_update() else { continue };
+        due = Some(due.map_or(seconds(date), |first| first.min(seconds(date))));
+        if date < ASN1Time::now() {
             let issuer = crl.issuer();
             warnings.push(format!(
                 "the revocation list of {issuer} in {} was good until {date}; it is still obeyed; airlock certs crl makes a new one",
@@ -218,7 +238,7 @@ fn crl_warnings(
             ));
         }
     }
-    Ok(warnings)
+    Ok((due, warnings))
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 mod acceptor;
 mod doorstep;
 mod files;
+mod refused;
 mod registry;
 mod share;
 
 pub use acceptor::{Acceptor, Arrival, Connection, TurnedAway};
 pub use doorstep::Place;
-pub use files::{TlsError, TlsSetup};
+pub use files::{Ends, TlsError, TlsSetup};
+pub use refused::Refused;
 pub use registry::{PeerInfo, Registration, Registry, TooMany};
 pub use share::{Held, Share};

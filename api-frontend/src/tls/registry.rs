@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::Share;
+use super::{Refused, Share};
 use crate::config::ServerLimits;
 use crate::identity::Identity;
 
@@ -58,6 +58,7 @@ pub struct Registry {
     most_of_one: usize,
     open: Mutex<Table>,
     added: Notify,
+    refused: Refused,
 }
 
 #[derive(Debug, Default)]
@@ -108,7 +109,7 @@ impl Registry {
     /// For as many connections as `limits` has.
     pub fn new(limits: &ServerLimits) -> Arc<Self> {
         let (most, most_of_one) = (limits.connections(), limits.connections_per_identity());
-        Arc::new(Self { most, most_of_one, open: Mutex::default(), added: Notify::new() })
+        Arc::new(Self { most, most_of_one, open: Mutex::default(), added: Notify::new(), refused: Refused::default() })
     }
 
     /// Adds a connection, and makes `peer` one with the others of its identity.
@@ -138,6 +139,11 @@ impl Registry {
         drop(table);
         self.added.notify_one();
         Ok(Registration { registry: self.clone(), key, cut })
+    }
+
+    /// Connections that never came to be open.
+    pub fn refused(&self) -> &Refused {
+        &self.refused
     }
 
     /// How many connections are open.

@@ -48,6 +48,10 @@ def a_job_outlives_its_client(_operator):
 
 def the_watched_things_can_be_watched(operator):
     operator.follow("watch")
+    operator.follow("metrics")
+    files = " ".join(f"--{word} /root/monitoring/{name}" for word, name in [("cacert", "ca.crt"), ("cert", "monitoring.crt"), ("key", "monitoring.key")])
+    metrics = sh(f"curl --fail --silent --show-error {files} https://localhost:7443/metrics").out
+    expect("\nairlock_executor_connected 1\n" in metrics and 'airlock_calls_total{method="StartJob"}' in metrics, metrics)
     wait_for("doctor is content", lambda: sh("airlock doctor", code=None).code == 0)
 
 

@@ -3,6 +3,7 @@
 mod bounds;
 mod calls;
 mod kept;
+mod metrics;
 mod pki;
 mod reload;
 mod rules;
@@ -10,7 +11,7 @@ mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use airlock_proto::v1;
 use airlock_proto::v1::job_service_client::JobServiceClient;
