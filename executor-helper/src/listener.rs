@@ -44,10 +44,8 @@ pub fn make(path: &Path, group: u32) -> Result<OwnedFd, String> {
     if (0..50).all(|_| listens() && matches!(rustix::thread::nanosleep(&pause), NanosleepRelativeResult::Ok)) {
         return Err(format!("{}: another executor listens there", path.display()));
     }
-    match rustix::fs::unlink(path) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-        Err(errno) => return Err(fail("unlink", errno)),
-    }
+    let gone = |errno| if errno == rustix::io::Errno::NOENT { Ok(()) } else { Err(fail("unlink", errno)) };
+    rustix::fs::unlink(path).or_else(gone)?;
     let socket = unix().map_err(|e| fail("socket", e))?;
     // Nobody can connect before it listens, and by then it has its group and mode.
     bind(&socket, &address).map_err(|e| fail("bind", e))?;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use airlock_e2e::{Job, Stack, scale, skip, wait_until};
+use airlock_e2e::{Job, Stack, StackOptions, scale, skip, wait_until};
 
 fn has_controller(job: &Job<'_>, v2: &str, v1: &str) -> bool {
     job.group().folders().iter().any(|folder| folder.join(v2).exists() || folder.to_string_lossy().contains(v1))
@@ -30,6 +30,18 @@ fn every_limit_stands_in_the_jobs_own_group_from_its_first_instruction() {
     assert_eq!(limits["cpu_cores"].as_f64(), Some(0.5), "{shown}");
     assert_eq!(limits["swap_bytes"], 0, "{shown}");
     assert!(limits["timeout_seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "the profile's default: {shown}");
+    job.kill();
+}
+
+#[test]
+fn no_job_has_more_of_the_processors_than_all_jobs_together() {
+    let cores = std::thread::available_parallelism().expect("a number of processors");
+    let ceiling = format!("cpu = \"{cores}\"\npids");
+    let stack = StackOptions::new().edit("executor.toml", &ceiling, "cpu = \"0.5\"\npids").start();
+    let job = stack.job(&["--", "sleep", "1000"]);
+    assert_eq!(job.status()["limits"]["cpu_cores"].as_f64(), Some(0.5), "{}", job.status());
+    let refused = stack.airlock("alice").args(["run", "--cpu", "1", "--", "true"]).run().ends_with(125);
+    assert!(refused.err().contains("cpu 1 is above the most that profile standard allows, 0.5"), "{refused}");
     job.kill();
 }
 

@@ -68,11 +68,9 @@ impl<'a> JobGroup<'a> {
 
     /// Removes them; EBUSY while something lives in them.
     pub fn remove(&self) -> Result<(), Errno> {
+        let gone = |errno| if errno == Errno::NOENT { Ok(()) } else { Err(errno) };
         for group in self.v1().chain([self.v2()]) {
-            match rustix::fs::rmdir(&group) {
-                Err(Errno::NOENT) => {}
-                removed => removed?,
-            }
+            rustix::fs::rmdir(&group).or_else(gone)?;
             kill_point!(GroupRemoved);
         }
         Ok(())

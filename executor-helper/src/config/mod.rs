@@ -163,9 +163,14 @@ impl Config {
         if self.cgroup.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err(format!("cgroup '{}' is not a path below the cgroup mount point", self.cgroup));
         }
-        let frontend = self.frontend.0;
+        let (frontend, cpu, all) = (self.frontend.0, ipc_protocol::Limit::Cpu, self.ceilings.cpu.unwrap_or(u64::MAX));
         self.profiles.iter_mut().try_for_each(|(name, profile)| {
-            profile.check(name, users, frontend).map_err(|why| format!("[profile.{name}]: {why}"))
+            profile.check(name, users, frontend).map_err(|why| format!("[profile.{name}]: {why}"))?;
+            // A v1 group takes no more than the group of all jobs has, and nobody can get more.
+            for limits in [&mut profile.limits.default, &mut profile.limits.max] {
+                limits.set(cpu, limits.get(cpu).map(|cores| cores.min(all)));
+            }
+            Ok(())
         })
     }
 

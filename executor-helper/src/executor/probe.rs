@@ -27,7 +27,8 @@ impl Executor {
             job: JobId::from_bytes(id),
             claimed: Claimed { owner: "airlock-executor".into(), ..Claimed::default() },
             profile: PROBE.into(),
-            limits: Limits::default().with(Limit::Timeout, 30_000),
+            // A tenth of a core, for it may be more than all jobs together are to have.
+            limits: Limits::default().with(Limit::Timeout, 30_000).with(Limit::Cpu, 100),
             ..Spawn::default()
         };
         let uid = self.pool.peek().ok_or("no uid of the pool is free")?;

@@ -75,6 +75,12 @@ fn the_example_of_the_manual_is_a_configuration() {
     assert!(standard.info().network && standard.info().fresh_cwd);
     assert_eq!(standard.info().cwd, ["/srv/src"]);
 
+    // As much as all jobs together, when the file says more.
+    let narrow = parsed(&EXAMPLE.replace("cpu = \"14\"", "cpu = \"1.5\"")).unwrap();
+    let limits = &narrow.profiles["standard"].limits;
+    assert_eq!([&limits.default, &limits.max].map(|limits| limits.get(Limit::Cpu)), [Some(1_500); 2]);
+    assert_eq!(standard.limits.max.get(Limit::Cpu), Some(8_000));
+
     let deploy = &config.profiles["deploy-web"];
     assert!(matches!(&deploy.user, RunAs::Named(user, groups) if user.uid == 1000 && groups.is_empty()));
     assert_eq!(deploy.command.as_deref(), Some(&["/usr/local/bin/deploy-web".to_owned()][..]));
