@@ -64,6 +64,7 @@ fuzz-short: ## the fuzz targets' corpora, then some seconds of each with a fixed
 check: figures $(DENY) ## formatting, lints, documents, licences and dependencies, and the size of the root code
 	deploy/documents
 	deploy/mutations --list >/dev/null
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	cargo fmt --all --check
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings
 	cargo clippy --locked --release --workspace --features $(KILL_POINTS) -- -D warnings

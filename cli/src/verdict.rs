@@ -88,7 +88,11 @@ fn ran(job: &api::Job, circumstances: Circumstances<'_>, verdict: &mut Verdict) 
     match job.state() {
         api::JobState::OutOfMemory => verdict.troubles.push(Failure::new("RESOURCE_EXHAUSTED", out_of_memory(job))),
         api::JobState::Stopped if !circumstances.stopped_by_us => {
-            let by = job.stop.as_ref().map_or("somebody", |stop| stop.by.as_str());
+            let by = match job.stop.as_ref().map(|stop| stop.by.as_str()) {
+                Some("output limit") => "its output limit",
+                Some(name) => name,
+                None => "somebody",
+            };
             verdict.troubles.push(Failure::new("ABORTED", format!("job {name} was stopped by {by}")));
         }
         api::JobState::Failed => {

@@ -6,6 +6,7 @@ use airlock_proto::v1;
 use ipc_protocol::{Limit, Limits, Stream};
 use prost_types::Timestamp;
 
+use crate::config::duration_words;
 use crate::jobs::{JobsError, StartAsk};
 use crate::output::{ReadOptions, Start};
 use crate::policy::WhenFull;
@@ -153,7 +154,7 @@ pub(super) fn stop(request: &v1::StopJobRequest) -> Result<(u8, Duration), JobsE
         Some(ms) => {
             return Err(JobsError::invalid(
                 "grace_ms",
-                format!("a grace of {} s is above the most, one hour; give less", ms / 1000),
+                format!("a grace of {} is above the most, 1h; give less", duration_words(ms)),
             ));
         }
     };

@@ -93,7 +93,7 @@ pub enum JobsError {
         job: JobId,
     },
     /// The job does not run (any more, or yet).
-    #[error("job {} is {state} and cannot be signalled; {}", short(job), until_it_runs(job, state))]
+    #[error("job {} {} and cannot be signalled; {}", short(job), stands(state), until_it_runs(job, state))]
     NotRunning {
         /// The job.
         job: JobId,
@@ -228,6 +228,13 @@ fn listed(jobs: &[JobId]) -> String {
     }
 }
 
+fn stands(state: &str) -> String {
+    match state {
+        "queued" | "running" | "stopping" => format!("is {state}"),
+        ended => format!("has ended ({ended})"),
+    }
+}
+
 /// What to do about a job that cannot be signalled now.
 fn until_it_runs(job: &JobId, state: &str) -> String {
     match state {
@@ -263,8 +270,8 @@ mod tests {
         let too_short = |candidates| JobsError::TooShort { reference: "3f".into(), candidates }.to_string();
         for (error, sentence) in [
             (
-                not_running("finished"),
-                "job 3f3f3f3f is finished and cannot be signalled; airlock status 3f3f3f3f says how it ended",
+                not_running("error"),
+                "job 3f3f3f3f has ended (error) and cannot be signalled; airlock status 3f3f3f3f says how it ended",
             ),
             (not_running("queued"), "job 3f3f3f3f is queued and cannot be signalled; wait until it runs, or stop it"),
             (

@@ -11,6 +11,9 @@ const ENOENT: i32 = 2;
 const ENOEXEC: i32 = 8;
 const EACCES: i32 = 13;
 const ENOTDIR: i32 = 20;
+// What a file's mode says of its kind.
+const TYPE: u32 = 0o170_000;
+const FOLDER: u32 = 0o040_000;
 
 /// What was asked for, as far as a sentence names it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -53,6 +56,7 @@ pub(super) fn sentence(error: &StartError, asked: Asked<'_>) -> String {
             let line = if program.contains(' ') { line.as_str() } else { "" };
             format!("no program '{program}' in {path} (profile {profile}){line}")
         }
+        (Step::Exec, EACCES) if mode & TYPE == FOLDER => format!("{program} is a directory and no program"),
         (Step::Exec, EACCES) if found => {
             let mode = mode & 0o7777;
             let owner = if owner == 0 { "root".to_owned() } else { format!("uid {owner}") };
@@ -108,6 +112,7 @@ mod tests {
             said(Step::Exec, EACCES, 0o100_640, asked),
             "/srv/run.sh exists but is not executable for uid 1900000412 (mode 0640, owner uid 1000)"
         );
+        assert_eq!(said(Step::Exec, EACCES, 0o040_755, asked), "/srv/run.sh is a directory and no program");
         assert_eq!(
             said(Step::Exec, EACCES, 0, asked),
             "/srv/run.sh cannot be executed by uid 1900000412: permission denied on the way to it; its directories must let \
