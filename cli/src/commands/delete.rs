@@ -27,7 +27,7 @@ struct Deleted<'a> {
 pub async fn delete(session: &Session, args: &DeleteArgs) -> Result<Ending, Failure> {
     let chosen = match (args.ended, args.jobs.is_empty()) {
         (true, _) => selected(session, args).await?,
-        (false, false) => args.jobs.clone(),
+        (false, false) => meant(session, &args.jobs).await,
         (false, true) => return Err(no_job_named("--ended for all that have ended, with --older-than and --state")),
     };
     if chosen.is_empty() && session.talkative {
@@ -59,6 +59,18 @@ pub async fn delete(session: &Session, args: &DeleteArgs) -> Result<Ending, Fail
         }
     }
     failed.map_or(Ok(DONE), Err)
+}
+
+// When the first job is gone, `last` is another one.
+async fn meant(session: &Session, names: &[String]) -> Vec<String> {
+    let mut meant = Vec::with_capacity(names.len());
+    for name in names {
+        let found = if name == "last" && names.len() > 1 { session.client.job(name).await.ok() } else { None };
+        meant.push(found.map_or_else(|| name.clone(), |job| job.job_id));
+    }
+    let mut seen = std::collections::HashSet::new();
+    meant.retain(|name| seen.insert(name.clone()));
+    meant
 }
 
 fn lives(state: &api::JobState) -> bool {

@@ -173,6 +173,16 @@ fn delete_and_archive_take_several_and_one_that_fails_does_not_keep_the_others()
 }
 
 #[test]
+fn delete_means_the_jobs_that_were_last_when_it_was_asked_and_each_once() {
+    let fake = with_ended_job(0);
+    airlock(&fake, &["start", "--name", "newer", "true"]);
+    fake.state.script(vec![Step::End(Ending::code(0))]);
+    airlock(&fake, &["start", "--name", "newest", "true"]);
+    assert_eq!(airlock(&fake, &["delete", "last", "last", "--dry-run"]).text(), "00000003 would be deleted\n");
+    assert_eq!(airlock(&fake, &["delete", "last", "last"]).text(), "00000003 deleted\n");
+}
+
+#[test]
 fn delete_ended_spares_live_and_archived_jobs_and_a_dry_run_spares_all() {
     let fake = with_ended_job(0);
     airlock(&fake, &["start", "x"]);
