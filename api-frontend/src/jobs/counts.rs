@@ -21,7 +21,12 @@ impl JobCounts {
     pub fn register(&self, registry: &mut Registry) {
         registry.register("jobs_started", "Commands that came to life", self.started.clone());
         registry.register("jobs_ended", "Jobs that ended, by the state they ended in", self.ended.clone());
-        registry.register_with_unit("output", "Output of jobs written to their logs", Unit::Bytes, self.output.clone());
+        registry.register_with_unit(
+            "output",
+            "Output of jobs taken in, with what an output limit did not keep",
+            Unit::Bytes,
+            self.output.clone(),
+        );
         // A rate needs a first value, and an alert that names a state must not wait for the first of them.
         for state in JobState::ALL.into_iter().filter(|state| !state.is_live()) {
             drop(self.ended.get_or_create(&[("state", state.name())]));
@@ -36,7 +41,7 @@ impl JobCounts {
         self.ended.get_or_create(&[("state", JobState::Ended(state).name())]).inc();
     }
 
-    pub(super) fn wrote(&self, bytes: u64) {
+    pub(super) fn took(&self, bytes: u64) {
         self.output.inc_by(bytes);
     }
 }

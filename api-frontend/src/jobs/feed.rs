@@ -92,7 +92,6 @@ impl ExecutorSink {
                     Some(WhenFull::Wait) => Written::Capped,
                     Some(WhenFull::Stop) => Written::Stop,
                 };
-                self.core.counts.wrote(appended.length - before);
                 (appended.length, outcome)
             }
             Err(error) => {
@@ -102,6 +101,8 @@ impl ExecutorSink {
                 (writer.lengths()[stream as usize], Written::NoRoom)
             }
         };
+        // Also of a piece of which the disk took a part.
+        self.core.counts.took(to.saturating_sub(before));
         Some(Input::Written { stream, to, outcome })
     }
 
